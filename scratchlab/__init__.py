@@ -1,0 +1,36 @@
+"""Build a container around a process, one kernel call at a time, and see what the kernel changed.
+
+    >>> from scratchlab import Sandbox, stages
+    >>> box = Sandbox("web")
+    >>> box.apply(stages.unshare_uts)
+    >>> box.apply(stages.hostname, "web")
+    >>> box.run("hostname").out
+    'web'
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scratchlab import linux, stages
+    from scratchlab.container import Container
+    from scratchlab.observe import Snapshot, diff
+    from scratchlab.sandbox import Sandbox
+
+__version__ = "0.1.0"
+__all__ = ["Container", "Sandbox", "Snapshot", "diff", "linux", "stages"]
+
+_HOMES = {"Container": "container", "Sandbox": "sandbox", "Snapshot": "observe", "diff": "observe", "linux": "", "stages": ""}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: `import scratchlab` alone costs next to nothing.  PEP 562"""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'scratchlab' has no attribute {name!r}")
+    from importlib import import_module
+
+    home = _HOMES[name]
+    return getattr(import_module(f"scratchlab.{home}"), name) if home else import_module(f"scratchlab.{name}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,139 @@
+"""The command line: parse, build one value, call one method. Status 2 for wrong usage, 125 for our own failure."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from scratchlab import commands
+from scratchlab.errors import InputError, KernelError, ScratchlabError
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Gives the exit status."""
+    _have_standard_files()
+    parsed = parser().parse_args(arguments)
+    command: Command = parsed.act
+    try:
+        return command(parsed)
+    except ScratchlabError as error:
+        return _complain(error)
+    except BrokenPipeError:  # whoever read our output has gone: `scratchlab ps | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except KeyboardInterrupt:
+        return 130
+
+
+def _complain(error: ScratchlabError) -> int:
+    print(f"scratchlab: {error}", file=sys.stderr)
+    status = getattr(error, "status", None)
+    if status is not None:
+        return int(status)
+    if isinstance(error, KernelError) and error.call == "execve":
+        return 127 if error.errno == 2 else 126
+    return 2 if isinstance(error, InputError) else 125
+
+
+def _have_standard_files() -> None:
+    """Open /dev/null for standard files that are closed, or the next file that we open would take their place."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  for as long as the process lives
+
+
+def parser() -> argparse.ArgumentParser:
+    """The one list of commands and options."""
+    top = argparse.ArgumentParser(prog="scratchlab", description="Build a container one kernel call at a time, or run one.")
+    top.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    add = top.add_subparsers(metavar="COMMAND", required=True)
+    _add_run(add)
+    _add_running(add)
+    _add_rootfs(add)
+    _add(add, "doctor", commands.doctor, "try what this machine can do, and say what to do about the rest")
+    tour = _add(add, "tour", commands.tour, "build a container step by step, and show what each step changes")
+    tour.add_argument("rootfs", metavar="ROOTFS")
+    return top
+
+
+class _Version(argparse.Action):
+    def __call__(self, *_: object) -> NoReturn:
+        from scratchlab import __version__
+
+        print(f"scratchlab {__version__}")
+        sys.exit(0)
+
+
+Subparsers = argparse._SubParsersAction  # type: ignore[type-arg]
+
+
+def _add(add: "Subparsers", name: str, act: Command, help_: str) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = add.add_parser(name, help=help_, description=help_[0].upper() + help_[1:] + ".")
+    made.set_defaults(act=act)
+    return made
+
+
+def _add_run(add: "Subparsers") -> None:
+    run = _add(add, "run", commands.run, "run a command in a container")
+    run.add_argument("-p", "--publish", "-publish", action="append", default=[], metavar="[IP:]HOST:CONTAINER[/udp]",
+                     help="make a port of the container reachable on the host; may be repeated")  # fmt: skip
+    run.add_argument("--cpus", type=_or_none(float), default=0.2, metavar="N", help="share of one CPU (0.2), or none")
+    run.add_argument("--memory", type=_or_none(str), default="2G", metavar="SIZE", help="memory, as 512M or 2G (2G), or none")
+    run.add_argument("--pids", type=_or_none(int), default=512, metavar="N", help="processes and threads (512), or none")
+    run.add_argument("--hostname", default="container", metavar="NAME", help="hostname (container)")
+    run.add_argument("--name", default="", metavar="NAME", help="name for ps, exec and stop")
+    run.add_argument("-e", "--env", action="append", default=[], metavar="NAME=VALUE", help="set or, without a value, pass on")
+    run.add_argument("-w", "--workdir", metavar="DIR", help="working directory inside (/)")
+    run.add_argument("-u", "--user", metavar="USER[:GROUP]", help="user by name or number (root)")
+    run.add_argument("-v", "--volume", action="append", default=[], metavar="SRC:DST[:ro]", help="mount a host path")
+    run.add_argument("--network", choices=("veth", "none", "host"), default="veth", help="which network (veth)")
+    run.add_argument("--read-only", action="store_true", help="mount the root filesystem read-only")
+    run.add_argument("--chroot", action="store_true", help="chroot instead of pivot_root; can be escaped from")
+    run.add_argument("--without", action="append", default=[], metavar="STAGE", help="leave a stage out; may be repeated")
+    run.add_argument("--dry-run", action="store_true", help="print the plan and touch nothing")
+    run.add_argument("rootfs", metavar="ROOTFS", help="a directory that holds a root filesystem")
+    run.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER, help="the command and its arguments")
+
+
+def _add_running(add: "Subparsers") -> None:
+    _add(add, "ps", commands.ps, "list the containers and sandboxes that run")
+    enter = _add(add, "exec", commands.exec_, "run one more command in a container that runs")
+    enter.add_argument("-e", "--env", action="append", default=[], metavar="NAME=VALUE", help="set or pass on")
+    enter.add_argument("-w", "--workdir", metavar="DIR", help="working directory inside (/)")
+    enter.add_argument("name", metavar="NAME", help="as `scratchlab ps` shows it")
+    enter.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER, help="the command and its arguments")
+    stop = _add(add, "stop", commands.stop, "end a container: SIGTERM, then SIGKILL")
+    stop.add_argument("-t", "--time", type=float, default=10.0, metavar="SECONDS", help="between the two signals (10)")
+    stop.add_argument("name", metavar="NAME", help="as `scratchlab ps` shows it")
+    _add(add, "clean", commands.clean, "take back what a killed program left on this machine")
+
+
+def _add_rootfs(add: "Subparsers") -> None:
+    rootfs = add.add_parser("rootfs", help="make a root filesystem").add_subparsers(metavar="COMMAND", required=True)
+    create = _add(rootfs, "create", commands.rootfs_create, "make a root filesystem at PATH")
+    create.add_argument("path", metavar="PATH", help="must not exist yet")
+    create.add_argument("--from", dest="source", nargs="+", required=True, metavar=("host|busybox|debian", "PROGRAM|SUITE"),
+                        help="host PROGRAM…: these programs of this machine with all that they need; busybox: one static "
+                        "program with many names; debian [SUITE]: a small Debian")  # fmt: skip
+
+
+def _or_none(convert: Callable[[str], object]) -> Callable[[str], object]:
+    """An argument type that also takes the word none."""
+
+    def convert_or_none(text: str) -> object:
+        return None if text == "none" else convert(text)
+
+    convert_or_none.__name__ = f"{convert.__name__} or none"  # argparse says "invalid … value" with it
+    return convert_or_none
+
+
+if __name__ == "__main__":
+    sys.exit(main())

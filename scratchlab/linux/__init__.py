@@ -1,0 +1,45 @@
+"""What the kernel offers, without opinion: `linux.mount(...)`, `linux.Mount.BIND`."""
+
+from scratchlab.linux.flags import NAMESPACES, At, Cap, Clone, InterfaceFlag, Mount, MountAttr, Prctl, Resolve, Umount
+from scratchlab.linux.ledger import Call, recording
+from scratchlab.linux.posix import (
+    chdir,
+    chmod,
+    chroot,
+    fchdir,
+    fork,
+    mkdir,
+    mknod,
+    pidfd_open,
+    set_flags,
+    setgroups,
+    setresgid,
+    setresuid,
+    setrlimit,
+    symlink,
+    write_file,
+)
+from scratchlab.linux.syscalls import (
+    CapSets,
+    capget,
+    capset,
+    mask,
+    mount,
+    mount_setattr,
+    openat2,
+    pivot_root,
+    prctl,
+    setdomainname,
+    sethostname,
+    setns,
+    umount2,
+    unshare,
+)
+
+__all__ = [
+    "NAMESPACES", "At", "Call", "Cap", "CapSets", "Clone", "InterfaceFlag", "Mount", "MountAttr", "Prctl",
+    "Resolve", "Umount",
+    "capget", "capset", "chdir", "chmod", "chroot", "fchdir", "fork", "mask", "mkdir", "mknod", "mount", "mount_setattr",
+    "openat2", "pidfd_open", "pivot_root", "prctl", "recording", "set_flags", "setdomainname", "setgroups", "sethostname",
+    "setns", "setresgid", "setresuid", "setrlimit", "symlink", "umount2", "unshare", "write_file",
+]  # fmt: skip

@@ -1,0 +1,88 @@
+"""The ledger: the system calls that a step really made, with arguments by name, result and time."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from enum import IntEnum, IntFlag
+from typing import NamedTuple, TypeVar
+
+from scratchlab.errors import KernelError
+
+Result = TypeVar("Result")
+
+
+class Call(NamedTuple):
+    """One system call as it was made."""
+
+    name: str
+    arguments: dict[str, str]  # by the manual page's names, as text
+    result: str  # what it returned, or the errno's symbol
+    seconds: float
+
+    def __str__(self) -> str:
+        listed = ", ".join(f"{name}={value}" for name, value in self.arguments.items())
+        return f"{self.name}({listed}) = {self.result}"
+
+
+_open_ledgers: list[list[Call]] = []
+
+
+@contextmanager
+def recording() -> Iterator[list[Call]]:
+    """Collect the calls made in this `with` block, in order."""
+    calls: list[Call] = []
+    _open_ledgers.append(calls)
+    try:
+        yield calls
+    finally:
+        # By identity: `remove` would take an outer ledger that happens to hold the same calls so far.
+        _open_ledgers[:] = [ledger for ledger in _open_ledgers if ledger is not calls]
+
+
+def record(name: str, arguments: Mapping[str, object], act: Callable[[], Result]) -> Result:
+    """Make one system call by calling `act`: the choke point for the ledger and for errors.
+
+    Raises KernelError where `act` raised OSError.
+    """
+    shown = {key: render(value) for key, value in arguments.items()}
+    start = time.perf_counter()
+    try:
+        result = act()
+    except OSError as error:
+        _note(name, shown, KernelError.symbol(error.errno or 0), start)
+        raise KernelError(name, shown, error.errno or 0) from None
+    _note(name, shown, "0" if result is None else render(result), start)
+    return result
+
+
+def _note(name: str, shown: dict[str, str], result: str, start: float) -> None:
+    for calls in _open_ledgers:
+        calls.append(Call(name, shown, result, time.perf_counter() - start))
+
+
+class Bare(str):
+    """Text that the ledger shows without quotes: a number that is read in octal or hex."""
+
+
+def render(value: object) -> str:
+    """An argument as a C programmer would write it, but flags by name and without their prefix."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, IntFlag):
+        return _render_flags(value)
+    if isinstance(value, IntEnum):
+        return value.name
+    if isinstance(value, str) and not isinstance(value, Bare):
+        return '"' + value.replace("\n", "\\n") + '"'
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    return str(value)
+
+
+def _render_flags(value: IntFlag) -> str:
+    """`RDONLY|NOSUID`, lowest bit first; bits without a name as one hexadecimal number at the end."""
+    named = [flag for flag in type(value) if flag in value]
+    words = [str(flag.name) for flag in named]
+    if rest := int(value) & ~sum(named):
+        words.append(hex(rest))
+    return "|".join(words) or "0"

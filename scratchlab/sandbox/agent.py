@@ -1,0 +1,168 @@
+"""The agent: the process inside a sandbox. It does inside steps, runs commands, and reaps whatever ends.
+
+It is forked from the keeper with everything imported, because after `pivot` the standard library is gone. When it applies
+`unshare_pid`, its child goes on with the same socket as pid 1 of the new namespace; nobody outside needs to be told, since
+the kernel adds the sender's pid to every message.
+"""
+
+import contextlib
+import ctypes
+import gc
+import json
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from scratchlab import linux
+from scratchlab.errors import GoneError, to_wire
+from scratchlab.sandbox import spawn, steps
+from scratchlab.sandbox.wire import Channel, close_all
+from scratchlab.stages import stage
+
+# Where to say that a run has ended, by the pid that this process knows it by.
+_status_pipes: dict[int, int] = {}
+
+
+def main(channel: Channel) -> NoReturn:
+    """Serve one sandbox until the other end hangs up. Called in a child that was just forked."""
+    _become_agent(channel)
+    wakeup, poll = _notice_children(), select.poll()
+    poll.register(channel.fileno(), select.POLLIN)
+    poll.register(wakeup, select.POLLIN)
+    with contextlib.suppress(GoneError):  # the other end hung up: the sandbox is over
+        while True:
+            ready = {fd for fd, _ in poll.poll()}
+            if wakeup in ready:
+                os.read(wakeup, 4096)
+                _reap()
+            if channel.fileno() in ready:
+                _serve_one(channel)
+    _end_children()
+    # No interpreter shutdown: its atexit handlers belong to the keeper that we were forked from.
+    os._exit(0)
+
+
+def _become_agent(channel: Channel) -> None:
+    gc.disable()  # a collection would copy every page that is still shared with the keeper
+    stage.serve()
+    null = os.open("/dev/null", os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    # The keeper's other sandboxes, reserved ports and journals are none of our business.
+    os.closerange(3, channel.fileno())
+    os.closerange(channel.fileno() + 1, 1 << 20)
+    linux.prctl(linux.Prctl.SET_PDEATHSIG, signal.SIGKILL)
+    linux.prctl(linux.Prctl.SET_CHILD_SUBREAPER, 1)  # orphans come to us, with or without a pid namespace
+    _show_as("scratchlab agent")
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTOU, signal.SIGTTIN):
+        signal.signal(name, signal.SIG_IGN)
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  it lives as long as the process
+
+
+def _show_as(title: str) -> None:
+    """Be called `title` by ps: what stands there is the host's command line, which is none of the sandbox's business.
+
+    The kernel reads it from our own memory, between the addresses in fields 48 and 49.  proc_pid_stat(5)
+    """
+    with open("/proc/self/stat") as stat:
+        start, end = (int(word) for word in stat.read().rpartition(")")[2].split()[45:47])
+    ctypes.memmove(start, title.encode()[: end - start - 1].ljust(end - start, b"\0"), end - start)
+    linux.prctl(linux.Prctl.SET_NAME, title.split()[0])
+
+
+def _notice_children() -> int:
+    """A file descriptor that becomes readable when a child ends or stops.  signal-safety by self-pipe, pipe(2)"""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    return reader
+
+
+def _serve_one(channel: Channel) -> None:
+    request = channel.receive()
+    body = request.body
+    try:
+        answer, fds = VERBS[body.pop("do")](body, request.fds)
+    # Whatever it was, not raised again: the other end waits for an answer, and the sandbox shall live on.
+    except BaseException as error:
+        answer, fds = {"error": to_wire(error)}, []
+    channel.send(answer, fds)
+    close_all(fds)
+
+
+def _inside(body: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
+    close_all(fds)
+    return steps.play(body["steps"]), []
+
+
+def _run(body: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
+    """Start a command; its end is written to the last of `fds`, so that many can run at once."""
+    *standard, status = fds
+    try:
+        started = spawn.start(body, standard)
+    except BaseException:
+        os.close(status)
+        raise
+    finally:
+        close_all(standard)
+    _status_pipes[started.pid] = status
+    return {"ok": {"pid": started.pid}}, [started.terminal] if started.terminal is not None else []
+
+
+def _kill(body: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
+    """Signal a command and what it started in its own process group, if it still runs."""
+    close_all(fds)
+    if body["pid"] in _status_pipes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(body["pid"], body["signal"])
+    return {"ok": None}, []
+
+
+VERBS: dict[str, Callable[[dict[str, Any], list[int]], tuple[dict[str, Any], list[int]]]] = {
+    "inside": _inside,
+    "run": _run,
+    "kill": _kill,
+}
+
+
+def _reap() -> None:
+    """Collect every child that ended, ours or an orphan that came to us; tell of those that somebody waits for."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        _tell(pid, status)
+
+
+def _tell(pid: int, status: int) -> None:
+    pipe = _status_pipes.get(pid)
+    if pipe is None:
+        return
+    with contextlib.suppress(BrokenPipeError):
+        os.write(pipe, json.dumps(_ending(status)).encode() + b"\n")
+    if not os.WIFSTOPPED(status):
+        os.close(_status_pipes.pop(pid))
+
+
+def _ending(status: int) -> dict[str, int]:
+    """A wait status in words: {"exit": 0}, {"signal": 9} or {"stopped": 20}.  wait(2)"""
+    if os.WIFSTOPPED(status):
+        return {"stopped": os.WSTOPSIG(status)}
+    if os.WIFSIGNALED(status):
+        return {"signal": os.WTERMSIG(status)}
+    return {"exit": os.WEXITSTATUS(status)}
+
+
+def _end_children() -> None:
+    """Kill what we started. As pid 1 our own exit would do it; without a pid namespace nobody else would."""
+    for pid in list(_status_pipes):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)

@@ -1,0 +1,228 @@
+"""The keeper: the host's side of all sandboxes of one program. It forks them, does the outside steps, takes everything back.
+
+It is executed once, with one thread and no event loop, so that it may fork and unshare where a notebook may not. When its
+client hangs up, for whatever reason, it closes every sandbox and ends. `scratchlab run` is its own keeper and calls it directly.
+"""
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+from scratchlab import journal, linux
+from scratchlab.errors import GoneError, SandboxError, ScratchlabError, to_wire
+from scratchlab.journal import Journal
+from scratchlab.linux.cgroup_fork import fork_into
+from scratchlab.sandbox import agent
+from scratchlab.sandbox.steps import play
+from scratchlab.sandbox.wire import Channel, close_all
+from scratchlab.stages import STAGES, cgroups, stage
+from scratchlab.stages.stage import Target
+
+Answer = tuple[Any, list[int]]  # what to say, and the file descriptors to hand over with it
+
+
+class Box(NamedTuple):
+    """A sandbox as the keeper knows it."""
+
+    target: Target
+    child: int | None  # the agent as it was forked; None for a process that was there before
+
+
+class Keeper:
+    """What a client can ask for; each public method is one verb of the wire protocol."""
+
+    def __init__(self) -> None:
+        self._boxes: dict[str, Box] = {}
+        self._namespaces = stage.namespaces_of("self")
+        # What a sandbox leaves running when its agent is killed becomes our child, and does not stay a zombie.
+        linux.prctl(linux.Prctl.SET_CHILD_SUBREAPER, 1)
+
+    def start(
+        self, name: str, exact: bool = False, facts: dict[str, Any] | None = None, controllers: Sequence[str] = ()
+    ) -> Answer:
+        """Fork a sandbox; gives its final name, its pid, and the socket to talk to its agent.
+
+        It is born in its control groups of these controllers: being moved there later would cost 10 ms each.
+        """
+        kept = Journal.claim(name, exact)
+        # Written before there is anything to take back: a dead journal without it could hide a living agent.
+        kept.fact(**(facts or {}))
+        try:
+            child, theirs = _fork_agent(kept, controllers)
+        except ScratchlabError:
+            kept.close()
+            raise
+        self._boxes[kept.name] = Box(Target(child, kept), child)
+        kept.will("process", pid=child, started=journal.start_time(child))
+        kept.fact(pid=child)
+        return {"name": kept.name, "pid": child}, [_take(theirs)]
+
+    def adopt(self, name: str, pid: int) -> Answer:
+        """Take on a process that exists already, to do outside steps to it."""
+        kept = Journal.claim(name)
+        self._boxes[kept.name] = Box(Target(pid, kept), None)
+        return {"name": kept.name}, []
+
+    def outside(self, box: str, pid: int, steps: list[dict[str, Any]]) -> Answer:
+        """Do outside steps to a sandbox whose agent is now `pid`."""
+        return play(steps, self._target(box, pid)), []
+
+    def missing(self, box: str, pid: int, stage_name: str) -> Answer:
+        """Raise StageError where a stage of ours would act on the host because the process is not apart yet."""
+        if found := STAGES.get(stage_name):
+            stage.refuse_if_missing(found, self._target(box, pid).pid, self._namespaces)
+        return None, []
+
+    def observe(self, box: str, pid: int) -> Answer:
+        """Two snapshots: the sandbox, and ourselves on the host."""
+        from scratchlab.observe import Snapshot, to_data
+
+        target = self._target(box, pid)
+        return {"inside": to_data(Snapshot.of(target.pid)), "host": to_data(Snapshot.of(os.getpid()))}, []
+
+    def prove(self, box: str, pid: int, stage_name: str) -> Answer:
+        """Load the limit that a stage set, and give the kernel's own counters."""
+        about = stage.about(STAGES[stage_name])
+        if about.prove is None:
+            raise SandboxError(f"{stage_name} sets no limit that could be proven", "cpu, memory, pids and io do")
+        proof = about.prove(self._target(box, pid))
+        return proof.to_data(), []
+
+    def fact(self, box: str, facts: dict[str, Any]) -> Answer:
+        """Write something down for `scratchlab ps` and `exec`."""
+        self._boxes[box].target.journal.fact(**facts)
+        return None, []
+
+    def oom_kills(self, box: str, pid: int) -> Answer:
+        """How many processes of the sandbox the kernel has killed for want of memory."""
+        return cgroups.oom_kills(self._target(box, pid)), []
+
+    def close(self, box: str) -> Answer:
+        """End a sandbox, then take back what was done for it, last thing first."""
+        found = self._boxes.pop(box, None)
+        if found is None:
+            return None, []
+        if found.child is not None:
+            _end(found.child)
+        found.target.journal.close()
+        _reap_orphans()
+        return None, []
+
+    def close_all(self) -> None:
+        """End every sandbox. The trouble of one must not keep the others from being closed."""
+        for box in list(self._boxes):
+            try:
+                self.close(box)
+            except ScratchlabError as error:
+                print(error, file=sys.stderr)
+
+    def _target(self, box: str, pid: int) -> Target:
+        if box not in self._boxes:
+            raise SandboxError(f"there is no sandbox {box!r} here: it is closed", "make a new one: Sandbox()")
+        target = self._boxes[box].target
+        target.pid = pid
+        return target
+
+
+VERBS = ("start", "adopt", "outside", "missing", "observe", "prove", "fact", "oom_kills", "close")
+
+
+def _fork_agent(kept: Journal, controllers: Sequence[str]) -> tuple[int, Channel]:
+    """A child that serves at one end of a channel; gives its pid and the other end."""
+    theirs, ours = Channel.pair()
+    gc.freeze()
+    # An ordinary user without a group of its own does without: then a sandbox is found by its pid alone.
+    groups = cgroups.prepare(kept, *controllers) if os.geteuid() == 0 else []
+    child = fork_into(*groups)
+    if child == 0:
+        agent.main(ours)
+    ours.close()
+    return child, theirs
+
+
+def _take(channel: Channel) -> int:
+    """The file descriptor of a channel that is about to be handed over."""
+    fd = os.dup(channel.fileno())
+    channel.close()
+    return fd
+
+
+def _end(child: int) -> None:
+    """Kill the agent that we forked and wait for it; if it waits for a pid 1 of its own, that one dies with it."""
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def _reap_orphans() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+# -- as a process of its own ------------------------------------------------------------------------------------------
+
+
+def serve(channel: Channel) -> None:
+    """Answer requests until the client hangs up, then take everything back."""
+    keeper = Keeper()
+    try:
+        while True:
+            message = channel.receive()
+            close_all(message.fds)
+            answer, fds = _answer(keeper, message.body, message.pid)
+            channel.send(answer, fds)
+            close_all(fds)
+    except GoneError:
+        pass  # the client is gone: that is how it ends
+    finally:
+        keeper.close_all()
+
+
+def _answer(keeper: Keeper, body: dict[str, Any], sender: int) -> tuple[dict[str, Any], list[int]]:
+    verb = body.pop("do")
+    if body.get("pid") == "sender":
+        # A process that isolates itself cannot know how the host numbers it; the kernel does.
+        body["pid"] = sender
+    try:
+        act: Callable[..., Answer] = getattr(keeper, verb) if verb in VERBS else _unknown
+        said, fds = act(**body)
+    except (ScratchlabError, OSError, LookupError, TypeError, ValueError) as error:
+        return {"error": to_wire(error)}, []
+    return said if verb == "outside" else {"ok": said}, fds
+
+
+def _unknown(**_body: Any) -> NoReturn:
+    raise SandboxError("the keeper knows no such verb", f"it knows {', '.join(VERBS)}")
+
+
+def main() -> None:
+    """`python -m scratchlab.sandbox.keeper FD`: serve the client at the other end of that socket."""
+    import cloudpickle  # noqa: F401  agents need it after pivot, when it can no longer be found
+
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # An interrupted notebook cell must not take its sandboxes with it; they end when the notebook hangs up.
+        signal.signal(name, signal.SIG_IGN)
+    channel = Channel.from_fd(int(sys.argv[1]))
+    _preload(channel.receive().body["path"])
+    channel.send({"ok": os.getpid()})
+    journal.clean()
+    serve(channel)
+
+
+def _preload(path: list[str]) -> None:
+    """Import what agents and learners' functions are likely to want, from where the client would."""
+    sys.path[:] = path
+    import pathlib  # noqa: F401
+    import subprocess  # noqa: F401
+    import time  # noqa: F401
+
+    from scratchlab import observe  # noqa: F401
+
+
+if __name__ == "__main__":
+    main()

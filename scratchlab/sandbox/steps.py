@@ -1,0 +1,88 @@
+"""Steps as data: how a step travels to the process that does it, and what comes back."""
+
+import base64
+import contextlib
+import io
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from scratchlab.errors import InputError, to_wire
+from scratchlab.linux.ledger import recording
+from scratchlab.stages.stage import STAGES, Step, Target, perform
+
+
+def pack(step: Step) -> dict[str, Any]:
+    """A step as JSON: a stage of ours by name, a learner's function by value."""
+    return {"stage": _pack_stage(step.stage), "args": list(step.args), "kwargs": step.kwargs}
+
+
+def _pack_stage(stage: Callable[..., Any]) -> dict[str, str]:
+    name = getattr(stage, "__name__", "")
+    if STAGES.get(name) is stage:
+        return {"name": name}
+    # By value: a function from a notebook cell or a REPL exists in no module that the agent could import.
+    import cloudpickle
+
+    return {"name": name, "pickle": base64.b64encode(cloudpickle.dumps(stage)).decode()}
+
+
+def unpack(data: dict[str, Any]) -> Step:
+    """The step that `pack` took apart. Only for requests from our own client: a pickle can run anything."""
+    stage = data["stage"]
+    if "pickle" in stage:
+        import pickle
+
+        function = pickle.loads(base64.b64decode(stage["pickle"]))
+    else:
+        function = STAGES[stage["name"]]
+    return Step(function, tuple(data["args"]), data["kwargs"])
+
+
+def check(step: Step) -> None:
+    """Refuse what is no step: not callable, or with arguments that cannot travel. Raises InputError."""
+    if not callable(step.stage):
+        raise InputError(f"{step.stage!r} is not a stage", "a stage is a function: box.apply(stages.hostname, 'web')")
+    try:
+        json.dumps([step.args, step.kwargs])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{step}: these arguments cannot travel to the sandbox: {error}", "use text, numbers and lists") from None
+
+
+def play(packed: list[dict[str, Any]], *target: Target) -> dict[str, Any]:
+    """Do steps in order; the answer holds one result for each that worked, and the error of the first that did not."""
+    done: list[dict[str, Any]] = []
+    for data in packed:
+        try:
+            done.append(_play_one(data, *target))
+        except KeyboardInterrupt:
+            raise
+        # A learner's function may raise anything; it must reach the learner, and the agent must live on.
+        except BaseException as error:
+            return {"error": to_wire(error), "done": done}
+    return {"ok": done}
+
+
+def _play_one(data: dict[str, Any], *target: Target) -> dict[str, Any]:
+    printed = io.StringIO()
+    start = time.perf_counter()
+    with recording() as calls, contextlib.redirect_stdout(printed):
+        value = perform(unpack(data), *target)
+    return {
+        "value": _plain(value),
+        "calls": [call._asdict() for call in calls],
+        "printed": printed.getvalue(),
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can carry it: as it is, by its `_asdict`, or as its repr."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return repr(value)
+    return value

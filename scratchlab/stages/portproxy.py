@@ -1,0 +1,214 @@
+"""Publishing a port without the kernel's help: a small process that carries bytes from the host into the sandbox.
+
+A socket stays in the network namespace it was made in. So the listening one is made on the host; then the process joins the
+sandbox's namespace, and what it connects from then on leaves from there. It needs no cable, no NAT, and no root where the
+sandbox belongs to the same user. It costs a copy of every byte, and the server sees the proxy instead of the client.
+"""
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import time
+from typing import NamedTuple, NoReturn
+
+from scratchlab import journal, linux
+from scratchlab.errors import HostError
+from scratchlab.stages.ports import Port
+from scratchlab.stages.stage import Target
+
+CHUNK = 1 << 16
+UDP_IDLE = 60.0  # seconds after which a UDP client is forgotten
+
+
+class Proxy(NamedTuple):
+    """A running proxy, for the journal to keep: closing it ends it."""
+
+    pid: int
+
+    def close(self) -> None:
+        """End the process and collect it."""
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
+
+def start(target: Target, port: Port, listener: socket.socket, address: str) -> Proxy:
+    """Carry what comes to `listener` to `address` in the sandbox, for as long as its journal is open."""
+    ours, theirs = socket.socketpair()
+    keeper = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        _become_proxy(target.pid, listener, theirs, keeper, (address, port.container))
+    theirs.close()
+    proxy = Proxy(pid)
+    target.journal.will("process", pid=pid, started=journal.start_time(pid))
+    target.journal.keep(proxy)
+    with ours:
+        ours.send(b"go")  # only now: what is not in the journal must not outlive us
+        if answer := ours.recv(CHUNK):
+            raise HostError(f"the proxy for {port} cannot enter the sandbox: {answer.decode()}", "apply unshare_net first")
+    return proxy
+
+
+def _become_proxy(pid: int, listener: socket.socket, keeper_end: socket.socket, keeper: int, to: tuple[str, int]) -> NoReturn:
+    # Whatever goes wrong: never return into the keeper's code, of which this is a copy.
+    try:
+        linux.prctl(linux.Prctl.SET_PDEATHSIG, signal.SIGKILL)
+        if keeper_end.recv(2) == b"go" and os.getppid() == keeper:
+            _prepare(pid, {listener.fileno(), keeper_end.fileno()})
+            keeper_end.close()
+            (serve_tcp if listener.type == socket.SOCK_STREAM else serve_udp)(listener, to)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            keeper_end.send(str(error).encode())
+    finally:
+        os._exit(1)
+
+
+def _prepare(pid: int, keep: set[int]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # a Ctrl-C is meant for the container; the keeper ends us
+    _enter(pid)
+    for name in os.listdir("/proc/self/fd"):
+        # The keeper's other sandboxes would not end with it while we hold a copy of their sockets.
+        if int(name) > 2 and int(name) not in keep:
+            with contextlib.suppress(OSError):  # the listing's own
+                os.close(int(name))
+
+
+def _enter(pid: int) -> None:
+    """Join the network of a process; if it has a user namespace of its own, that one first, for the right to do so."""
+    kinds = [kind for kind in ("user", "net") if os.readlink(f"/proc/{pid}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}")]
+    fds = {kind: os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in kinds}
+    for kind, fd in fds.items():
+        linux.setns(fd, linux.NAMESPACES[kind])
+        os.close(fd)
+
+
+# -- TCP --------------------------------------------------------------------------------------------------------------
+
+
+class _Pipe:
+    """One direction of a connection: what was read from `source` and `sink` has not taken yet."""
+
+    def __init__(self, source: socket.socket, sink: socket.socket) -> None:
+        self.source, self.sink = source, sink
+        self.waiting = b""
+        self.ended = False  # the source has said all
+        self.done = False  # and the sink knows
+
+    def move(self) -> None:
+        """Read if there is room, write what there is. Raises OSError where one side broke."""
+        if not self.waiting and not self.ended:
+            with contextlib.suppress(BlockingIOError):
+                self.waiting = self.source.recv(CHUNK)
+                self.ended = not self.waiting
+        if self.waiting:
+            with contextlib.suppress(BlockingIOError):
+                self.waiting = self.waiting[self.sink.send(self.waiting) :]
+        elif self.ended and not self.done:
+            self.sink.shutdown(socket.SHUT_WR)  # only this direction: the answer may still come
+            self.done = True
+
+
+class _Connection:
+    """A client, the server, and a pipe each way."""
+
+    def __init__(self, loop: selectors.BaseSelector, outer: socket.socket, inner: socket.socket) -> None:
+        self.loop = loop
+        self.sockets = (outer, inner)
+        self.pipes = (_Pipe(outer, inner), _Pipe(inner, outer))
+        self.open = True
+        self.watch()
+
+    def step(self) -> None:
+        """Something happened on one of the sockets."""
+        if not self.open:  # by an event on the other socket, a moment ago
+            return
+        try:
+            for pipe in self.pipes:
+                pipe.move()
+        except OSError:
+            self.close()  # reset or refused; closing ours tells the other side
+            return
+        if all(pipe.done for pipe in self.pipes):
+            self.close()
+        else:
+            self.watch()
+
+    def watch(self) -> None:
+        """Wait only for what can move: to be told of what cannot would keep the loop busy."""
+        for own in self.sockets:
+            reads = any(pipe.source is own and not pipe.waiting and not pipe.ended for pipe in self.pipes)
+            writes = any(pipe.sink is own and pipe.waiting for pipe in self.pipes)
+            self.forget(own)
+            if events := reads * selectors.EVENT_READ | writes * selectors.EVENT_WRITE:
+                self.loop.register(own, events, self.step)
+
+    def forget(self, own: socket.socket) -> None:
+        """Wait for nothing on this socket."""
+        if own in self.loop.get_map():
+            self.loop.unregister(own)
+
+    def close(self) -> None:
+        """Hang up on both sides."""
+        self.open = False
+        for own in self.sockets:
+            self.forget(own)
+            own.close()
+
+
+def serve_tcp(listener: socket.socket, to: tuple[str, int]) -> NoReturn:
+    """Carry every connection of a listening socket to another address."""
+    loop = selectors.DefaultSelector()
+    listener.setblocking(False)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):  # the client has left again, or there are too many open files
+            outer, _ = listener.accept()
+            inner = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            for own in (outer, inner):
+                own.setblocking(False)
+            inner.connect_ex(to)  # goes on by itself; until then nothing can be written to it
+            _Connection(loop, outer, inner)
+
+    loop.register(listener, selectors.EVENT_READ, accept)
+    while True:
+        for key, _events in loop.select():
+            key.data()
+
+
+# -- UDP --------------------------------------------------------------------------------------------------------------
+
+
+def serve_udp(listener: socket.socket, to: tuple[str, int]) -> NoReturn:
+    """Carry every datagram to another address, from one socket for each client, and the answers back."""
+    clients: dict[tuple[str, int], socket.socket] = {}
+    last: dict[tuple[str, int], float] = {}
+    loop = selectors.DefaultSelector()
+    loop.register(listener, selectors.EVENT_READ)
+
+    def from_client() -> None:
+        data, client = listener.recvfrom(CHUNK)
+        if client not in clients:
+            clients[client] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            clients[client].connect(to)
+            loop.register(clients[client], selectors.EVENT_READ, client)
+        last[client] = time.monotonic()
+        clients[client].send(data)
+
+    while True:
+        for key, _events in loop.select(UDP_IDLE):
+            with contextlib.suppress(OSError):  # nobody listens there: a datagram may be lost
+                if key.data is None:
+                    from_client()
+                else:
+                    last[key.data] = time.monotonic()
+                    listener.sendto(clients[key.data].recv(CHUNK), key.data)
+        for client in [client for client, at in last.items() if time.monotonic() - at > UDP_IDLE]:
+            del last[client]
+            loop.unregister(clients[client])
+            clients.pop(client).close()

@@ -1,0 +1,165 @@
+"""Privileges: what the kernel allows a process that it can name. Ids, capabilities, limits, and no way back."""
+
+import errno
+import resource
+import signal
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from scratchlab import linux
+from scratchlab.errors import InputError, KernelError
+from scratchlab.linux import Cap, CapSets, Prctl
+from scratchlab.stages.stage import inside
+
+# What docker leaves to root in a container: enough to install packages and to serve on port 80.
+DEFAULT = (
+    Cap.AUDIT_WRITE, Cap.CHOWN, Cap.DAC_OVERRIDE, Cap.FOWNER, Cap.FSETID, Cap.KILL, Cap.MKNOD, Cap.NET_BIND_SERVICE,
+    Cap.NET_RAW, Cap.SETFCAP, Cap.SETGID, Cap.SETPCAP, Cap.SETUID, Cap.SYS_CHROOT,
+)  # fmt: skip
+
+_AMBIENT_CLEAR_ALL = 4  # PR_CAP_AMBIENT_CLEAR_ALL.  PR_CAP_AMBIENT(2const)
+
+
+@inside(
+    "setresuid(2)", "setgroups(2)", shell="setpriv --reuid 1000 --regid 1000 --clear-groups", engine="docker run --user 1000:1000"
+)
+def user(uid: int, gid: int | None = None, groups: Sequence[int] = ()) -> None:
+    """Another user, for good; other than root, it has no capabilities. `gid` is `uid` if not given.  setresuid(2)"""
+    gid = uid if gid is None else gid
+    if min(uid, gid, *groups) < 0:
+        raise InputError(f"no such id: user {uid}, group {gid}, groups {list(groups)}", "ids count from 0")
+    # The user last: it takes away CAP_SETGID, which the two others need.
+    _replace_groups(groups)
+    linux.setresgid(gid, gid, gid)
+    linux.setresuid(uid, uid, uid)
+    # The kernel forgets this promise when the credentials change.
+    linux.prctl(Prctl.SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _replace_groups(groups: Sequence[int]) -> None:
+    try:
+        linux.setgroups(groups)
+    except KernelError as error:
+        # Where an ordinary user made the namespace, groups are kept: the kernel lets nobody drop them.  user_namespaces(7)
+        if error.errno != errno.EPERM or groups or not _groups_are_kept():
+            raise
+
+
+def _groups_are_kept() -> bool:
+    try:
+        with open("/proc/self/setgroups") as switch:
+            return switch.read().strip() == "deny"
+    except OSError:
+        return False
+
+
+@inside(
+    "capabilities(7)",
+    "capset(2)",
+    shell="capsh --drop=cap_sys_admin,… -- -c COMMAND",
+    engine="docker run --cap-drop ALL --cap-add NET_BIND_SERVICE",
+)
+def capabilities(keep: Iterable[Cap | int | str] = DEFAULT) -> None:
+    """Root's power in pieces, of which only these are left, now and after any execve(2).  capabilities(7)"""
+    kept = linux.mask(_cap(each) for each in ([keep] if isinstance(keep, str) else keep))
+    # The bounding set first: to drop from it takes CAP_SETPCAP, which may be gone a few lines below. It is what root gets
+    # back by executing a program, so the other sets alone would be dropped in vain.
+    _drop_bounding(kept)
+    linux.prctl(Prctl.CAP_AMBIENT, _AMBIENT_CLEAR_ALL)
+    # Nobody can add to what is permitted. Nothing is inheritable: a file's own inheritable set must not bring it back.
+    left = linux.capget().permitted & kept
+    linux.capset(CapSets(effective=left, permitted=left, inheritable=0))
+
+
+def _drop_bounding(kept: int) -> None:
+    for number in range(64):
+        if not kept & (1 << number):
+            try:
+                linux.prctl(Prctl.CAPBSET_DROP, Cap(number) if number <= max(Cap) else number)
+            except KernelError as error:
+                if error.errno == errno.EINVAL:  # this kernel counts no further
+                    return
+                raise
+
+
+def _cap(word: Cap | int | str) -> Cap:
+    """A capability by number or by name, `CAP_NET_RAW` or `net_raw`. Raises InputError."""
+    try:
+        return Cap[word.upper().removeprefix("CAP_")] if isinstance(word, str) else Cap(word)
+    except (KeyError, ValueError):
+        raise InputError(f"{word!r} is not a capability", f"there are {', '.join(Cap.__members__)}") from None
+
+
+@inside("PR_SET_NO_NEW_PRIVS(2const)", shell="setpriv --no-new-privs", engine="docker run --security-opt no-new-privileges")
+def no_new_privs() -> None:
+    """A promise that the kernel keeps: no program that this process executes gains anything.  prctl(2)"""
+    linux.prctl(Prctl.SET_NO_NEW_PRIVS, 1)
+
+
+@inside("setrlimit(2)", shell="prlimit --nofile=1024:1024 COMMAND", engine="docker run --ulimit nofile=1024:1024")
+def rlimits(**limits: int | Sequence[int]) -> None:
+    """Limits for each process, by getrlimit(2)'s names: NOFILE=1024, or soft and hard, NPROC=(64, 128).  setrlimit(2)"""
+    checked = [_limit(name, value) for name, value in limits.items()]  # all, before any is set
+    for which, soft, hard in checked:
+        linux.setrlimit(which, soft, hard)
+
+
+def _limit(name: str, value: int | Sequence[int]) -> tuple[str, int, int]:
+    which = "RLIMIT_" + name.upper().removeprefix("RLIMIT_")
+    if not hasattr(resource, which):
+        known = ", ".join(word.removeprefix("RLIMIT_") for word in sorted(vars(resource)) if word.startswith("RLIMIT_"))
+        raise InputError(f"there is no limit on {name}", f"there are {known}")
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or min(pair) < resource.RLIM_INFINITY:
+        raise InputError(f"{name}={value!r} is not a limit", "give one number, or a soft and a hard one; -1 is no limit")
+    soft, hard = pair
+    if hard != resource.RLIM_INFINITY and not 0 <= soft <= hard:
+        raise InputError(f"{name}={value!r}: the soft limit is above the hard one", "give the soft one first")
+    return which, soft, hard
+
+
+# -- names ------------------------------------------------------------------------------------------------------------
+
+
+class Identity(NamedTuple):
+    """Who to be: the arguments of `user`."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+
+def parse_user(text: str, passwd: str, group: str) -> Identity:
+    """`name|uid[:group|gid]` by the text of a root filesystem's passwd(5) and group(5). Raises InputError.
+
+    The groups are those of the user in group(5), unless a group is asked for.
+    """
+    name, colon, group_name = text.partition(":")
+    users, groups = _lines(passwd, 4), _lines(group, 3)
+    # By name first: a name may be made of digits.
+    found = next((line for field in (0, 2) for line in users if line[field] == name), None)
+    if found is None and not _is_id(name):
+        raise InputError(f"--user {text}: the root filesystem has no user {name!r}", "give a number, or see its /etc/passwd")
+    uid = int(found[2] if found else name)
+    if colon:
+        return Identity(uid, _group(text, group_name, groups), ())
+    if found is None:
+        return Identity(uid, uid, ())
+    return Identity(uid, int(found[3]), tuple(int(line[2]) for line in groups if found[0] in ",".join(line[3:]).split(",")))
+
+
+def _group(text: str, name: str, groups: list[list[str]]) -> int:
+    found = next((line for line in groups if line[0] == name), None)
+    if found is None and not _is_id(name):
+        raise InputError(f"--user {text}: the root filesystem has no group {name!r}", "give a number, or see its /etc/group")
+    return int(found[2] if found else name)
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text) < (1 << 32) - 1  # the last number means "unchanged"
+
+
+def _lines(text: str, least: int) -> list[list[str]]:
+    """The fields of each line that has its ids where they belong; others may be comments, or wrong."""
+    split = [line.split(":") for line in text.splitlines()]
+    return [fields for fields in split if len(fields) >= least and all(_is_id(field) for field in fields[2:least])]
