@@ -4,10 +4,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from scratchlab import commands
-from scratchlab.errors import InputError, KernelError, ScratchlabError
+from scratchlab.errors import HostError, InputError, KernelError, ScratchlabError
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -15,15 +15,24 @@ Command = Callable[[argparse.Namespace], int]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Gives the exit status."""
     _have_standard_files()
-    parsed = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words:
+        parser().print_help(sys.stderr)
+        return 2
+    parsed = parser().parse_args(words)
     command: Command = parsed.act
     try:
-        return command(parsed)
+        status = command(parsed)
+        sys.stdout.flush()  # here, where it can still fail in words
+        return status
     except ScratchlabError as error:
         return _complain(error)
     except BrokenPipeError:  # whoever read our output has gone: `scratchlab ps | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _discard_output()
         return 141
+    except OSError as error:  # from no system call of ours: a full disk behind our own output, a file that may not be read
+        _discard_output()
+        return _complain(HostError(str(error)))
     except KeyboardInterrupt:
         return 130
 
@@ -36,6 +45,11 @@ def _complain(error: ScratchlabError) -> int:
     if isinstance(error, KernelError) and error.call == "execve":
         return 127 if error.errno == 2 else 126
     return 2 if isinstance(error, InputError) else 125
+
+
+def _discard_output() -> None:
+    """What could not be written will not be tried again at exit, where it would fail with a traceback."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _have_standard_files() -> None:
@@ -52,7 +66,7 @@ def _have_standard_files() -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The one list of commands and options."""
-    top = argparse.ArgumentParser(prog="scratchlab", description="Build a container one kernel call at a time, or run one.")
+    top = _Parser(prog="scratchlab", description="Build a container one kernel call at a time, or run one.")
     top.add_argument("--version", action=_Version, nargs=0, help="print the version")
     add = top.add_subparsers(metavar="COMMAND", required=True)
     _add_run(add)
@@ -64,6 +78,15 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any) -> None:
+        # An abbreviation that works today would mean two options tomorrow.
+        super().__init__(**{**options, "allow_abbrev": False})
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"scratchlab: {message}\n  hint: see `{self.prog} --help`\n")
+
+
 class _Version(argparse.Action):
     def __call__(self, *_: object) -> NoReturn:
         from scratchlab import __version__
@@ -72,29 +95,29 @@ class _Version(argparse.Action):
         sys.exit(0)
 
 
-Subparsers = argparse._SubParsersAction  # type: ignore[type-arg]
+Subparsers: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
-def _add(add: "Subparsers", name: str, act: Command, help_: str) -> argparse.ArgumentParser:
+def _add(add: Subparsers, name: str, act: Command, help_: str) -> argparse.ArgumentParser:
     made: argparse.ArgumentParser = add.add_parser(name, help=help_, description=help_[0].upper() + help_[1:] + ".")
     made.set_defaults(act=act)
     return made
 
 
-def _add_run(add: "Subparsers") -> None:
+def _add_run(add: Subparsers) -> None:
     run = _add(add, "run", commands.run, "run a command in a container")
     run.add_argument("-p", "--publish", "-publish", action="append", default=[], metavar="[IP:]HOST:CONTAINER[/udp]",
                      help="make a port of the container reachable on the host; may be repeated")  # fmt: skip
-    run.add_argument("--cpus", type=_or_none(float), default=0.2, metavar="N", help="share of one CPU (0.2), or none")
-    run.add_argument("--memory", type=_or_none(str), default="2G", metavar="SIZE", help="memory, as 512M or 2G (2G), or none")
-    run.add_argument("--pids", type=_or_none(int), default=512, metavar="N", help="processes and threads (512), or none")
+    run.add_argument("--cpus", type=_or_none, default="0.2", metavar="N", help="share of one CPU (0.2), or none")
+    run.add_argument("--memory", type=_or_none, default="2G", metavar="SIZE", help="memory, as 512M or 2G (2G), or none")
+    run.add_argument("--pids", type=_or_none, default="512", metavar="N", help="processes and threads (512), or none")
     run.add_argument("--hostname", default="container", metavar="NAME", help="hostname (container)")
     run.add_argument("--name", default="", metavar="NAME", help="name for ps, exec and stop")
     run.add_argument("-e", "--env", action="append", default=[], metavar="NAME=VALUE", help="set or, without a value, pass on")
     run.add_argument("-w", "--workdir", metavar="DIR", help="working directory inside (/)")
     run.add_argument("-u", "--user", metavar="USER[:GROUP]", help="user by name or number (root)")
     run.add_argument("-v", "--volume", action="append", default=[], metavar="SRC:DST[:ro]", help="mount a host path")
-    run.add_argument("--network", choices=("veth", "none", "host"), default="veth", help="which network (veth)")
+    run.add_argument("--network", metavar="veth|none|host", default="veth", help="which network (veth)")
     run.add_argument("--read-only", action="store_true", help="mount the root filesystem read-only")
     run.add_argument("--chroot", action="store_true", help="chroot instead of pivot_root; can be escaped from")
     run.add_argument("--without", action="append", default=[], metavar="STAGE", help="leave a stage out; may be repeated")
@@ -103,7 +126,7 @@ def _add_run(add: "Subparsers") -> None:
     run.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER, help="the command and its arguments")
 
 
-def _add_running(add: "Subparsers") -> None:
+def _add_running(add: Subparsers) -> None:
     _add(add, "ps", commands.ps, "list the containers and sandboxes that run")
     enter = _add(add, "exec", commands.exec_, "run one more command in a container that runs")
     enter.add_argument("-e", "--env", action="append", default=[], metavar="NAME=VALUE", help="set or pass on")
@@ -111,12 +134,12 @@ def _add_running(add: "Subparsers") -> None:
     enter.add_argument("name", metavar="NAME", help="as `scratchlab ps` shows it")
     enter.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER, help="the command and its arguments")
     stop = _add(add, "stop", commands.stop, "end a container: SIGTERM, then SIGKILL")
-    stop.add_argument("-t", "--time", type=float, default=10.0, metavar="SECONDS", help="between the two signals (10)")
+    stop.add_argument("-t", "--time", default="10", metavar="SECONDS", help="between the two signals (10)")
     stop.add_argument("name", metavar="NAME", help="as `scratchlab ps` shows it")
     _add(add, "clean", commands.clean, "take back what a killed program left on this machine")
 
 
-def _add_rootfs(add: "Subparsers") -> None:
+def _add_rootfs(add: Subparsers) -> None:
     rootfs = add.add_parser("rootfs", help="make a root filesystem").add_subparsers(metavar="COMMAND", required=True)
     create = _add(rootfs, "create", commands.rootfs_create, "make a root filesystem at PATH")
     create.add_argument("path", metavar="PATH", help="must not exist yet")
@@ -125,14 +148,9 @@ def _add_rootfs(add: "Subparsers") -> None:
                         "program with many names; debian [SUITE]: a small Debian")  # fmt: skip
 
 
-def _or_none(convert: Callable[[str], object]) -> Callable[[str], object]:
-    """An argument type that also takes the word none."""
-
-    def convert_or_none(text: str) -> object:
-        return None if text == "none" else convert(text)
-
-    convert_or_none.__name__ = f"{convert.__name__} or none"  # argparse says "invalid … value" with it
-    return convert_or_none
+def _or_none(text: str) -> str | None:
+    """The word none, or what the container will look at: it can say better than argparse what is wrong with it."""
+    return None if text == "none" else text
 
 
 if __name__ == "__main__":

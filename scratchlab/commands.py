@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 import time
@@ -9,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from scratchlab import journal
-from scratchlab.errors import HostError, InputError
+from scratchlab.errors import GoneError, HostError, InputError, SandboxError
 
 # Each command imports what it needs itself: `scratchlab ps` should not wait for the network code.
 
@@ -18,11 +19,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Run a command in a container, on our terminal or files. Gives its exit status."""
     from scratchlab.container import Container
 
-    if not arguments.command:
-        raise InputError("no command given", f"scratchlab run {arguments.rootfs} /bin/sh")
     container = Container(
         rootfs=arguments.rootfs,
-        command=tuple(arguments.command),
+        command=_command(arguments, f"scratchlab run {arguments.rootfs} /bin/sh"),
         name=arguments.name,
         hostname=arguments.hostname,
         cpus=arguments.cpus,
@@ -45,44 +44,66 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run_attached(container: Any) -> int:
-    from scratchlab.sandbox.attach import Signals, attach
+    from scratchlab.sandbox.attach import Signals
     from scratchlab.sandbox.client import LocalKeeper
 
     _need_root("run a container", "scratchlab run")
     # From here on signals wait to be read: the set-up takes milliseconds, and must not be torn in two.
     signals = Signals()
-    journal.clean()
+    _clean_before()
     with container.started(LocalKeeper()) as box:
         if early := signals.ending():
             return 128 + early
-        ending = attach(box, container.command, container.environment(), container.workdir or "/", signals)
-        if why := container.why_killed(box, _name(ending)):
+        code = _attached(box, container.command, container.environment(), container.workdir, signals)
+        if why := container.why_killed(box, code):
             print(f"scratchlab: {why}", file=sys.stderr)
-    return _status(ending)
+    return code
 
 
-def _name(ending: dict[str, int]) -> str | None:
-    return signal.Signals(ending["signal"]).name if "signal" in ending else None
+def _attached(box: Any, words: tuple[str, ...], env: dict[str, str], workdir: str | None, signals: Any) -> int:
+    """Run a command on our terminal or files. Gives its exit status, or 128 + the number of the signal that ended it."""
+    from scratchlab.sandbox.attach import attach
 
-
-def _status(ending: dict[str, int]) -> int:
+    try:
+        ending = attach(box, words, env, workdir or "/", signals)
+    except GoneError:  # somebody killed pid 1, which `scratchlab stop` does too: then the kernel kills all others
+        ending = {"signal": signal.SIGKILL}
     return ending["exit"] if "exit" in ending else 128 + ending["signal"]
+
+
+def _clean_before() -> None:
+    """Take back what killed programs left. What cannot be taken back is a pity, and no reason not to run."""
+    try:
+        journal.clean()
+    except SandboxError as error:
+        print(f"scratchlab: {error}", file=sys.stderr)
+
+
+def _command(arguments: argparse.Namespace, example: str) -> tuple[str, ...]:
+    """The command's words. Raises InputError where there are none, or where the first is an option that came too late."""
+    words: list[str] = arguments.command
+    if words[:1] == ["--"]:
+        words = words[1:]
+    elif words and words[0].startswith("-"):
+        raise InputError(f"{words[0]} stands where the command should", "options go before ROOTFS or NAME; `--` ends them")
+    if not words or not words[0]:
+        raise InputError("no command given", example)
+    return tuple(words)
 
 
 def exec_(arguments: argparse.Namespace) -> int:
     """Run one more command in a container that runs, with no more rights than the container has."""
     from scratchlab.container import entered
-    from scratchlab.sandbox.attach import Signals, attach
+    from scratchlab.sandbox.attach import Signals
     from scratchlab.sandbox.client import LocalKeeper
 
-    if not arguments.command:
-        raise InputError("no command given", f"scratchlab exec {arguments.name} /bin/sh")
+    words = _command(arguments, f"scratchlab exec {arguments.name} /bin/sh")
     _need_root("enter a container", "scratchlab exec")
     found = _running(arguments.name)
     signals = Signals()
-    with entered(found, LocalKeeper()) as (box, environment):
-        words, env = tuple(arguments.command), {**environment, **_environment(arguments.env)}
-        return _status(attach(box, words, env, arguments.workdir or "/", signals))
+    with entered(found, LocalKeeper()) as box:
+        env = {**found.facts["env"], **_environment(arguments.env)}
+        return _attached(box, words, env, arguments.workdir or found.facts["workdir"], signals)
 
 
 def ps(_arguments: argparse.Namespace) -> int:
@@ -91,28 +112,49 @@ def ps(_arguments: argparse.Namespace) -> int:
     for entries in journal.journals():
         facts = entries.facts
         if entries.alive:
-            command = " ".join(facts.get("command") or ["(sandbox)"])
-            rows.append((entries.name, str(facts.get("pid", "")), " ".join(facts.get("ports", [])), command))
+            ports = " ".join(_port(*port) for port in facts.get("ports", []))
+            rows.append((entries.name, str(facts.get("init") or facts.get("pid", "")), ports, _purpose(facts)))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for *columns, last in rows:
         print("  ".join([cell.ljust(width) for cell, width in zip(columns, widths, strict=True)] + [last]).rstrip())
     return 0
 
 
+def _port(ip: str, host: int, container: int, protocol: str) -> str:
+    """A published port, as it is typed: 8080:80, and the rest only where it is not the usual."""
+    where = "" if ip == "0.0.0.0" else f"{ip}:"
+    return f"{where}{host}:{container}" + ("" if protocol == "tcp" else f"/{protocol}")
+
+
+def _purpose(facts: dict[str, Any]) -> str:
+    if "enters" in facts:
+        return f"(exec in {facts['enters']})"
+    return shlex.join(facts["command"]) if "command" in facts else "(sandbox)"
+
+
 def stop(arguments: argparse.Namespace) -> int:
     """Ask a container's command to end, and kill its pid 1 if it does not."""
-    if not 0 <= arguments.time < 1e9:
-        raise InputError(f"--time {arguments.time:g}: not a time to wait", "give seconds, 0 or more")
+    patience = _seconds(arguments.time)
     found = _running(arguments.name)
-    init: int = found.facts["pid"]
+    init: int = found.facts["init"]
     for pid in _children(init):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-    if not _gone_within(arguments.time, found.name):
+    if not _gone_within(patience, found.name):
         with suppress(ProcessLookupError):
             os.kill(init, signal.SIGKILL)  # pid 1 of its namespace: the kernel kills all others with it
         _gone_within(5, found.name)
     return 0
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < 1e9:
+        raise InputError(f"--time {text}: not a time to wait", "give seconds, 0 or more")
+    return seconds
 
 
 def _gone_within(seconds: float, name: str) -> bool:
@@ -134,7 +176,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _running(name: str) -> journal.Entries:
-    alive = {entries.name: entries for entries in journal.journals() if entries.alive and "command" in entries.facts}
+    alive = {entries.name: entries for entries in journal.journals() if entries.alive and "init" in entries.facts}
     if name not in alive:
         names = ", ".join(alive) or "none"
         raise HostError(f"no container {name!r} runs (running: {names})", "see `scratchlab ps`")
@@ -166,7 +208,8 @@ def rootfs_create(arguments: argparse.Namespace) -> int:
 def _progress() -> Any:
     def show(what: str, fraction: float | None) -> None:
         done = "" if fraction is None else f"{fraction:4.0%} "
-        print(f"\r\x1b[K{done}{what}"[:100], end="" if fraction is None or fraction < 1 else "\r\x1b[K", file=sys.stderr, flush=True)
+        end = "" if fraction is None or fraction < 1 else "\r\x1b[K"
+        print(f"\r\x1b[K{done}{what}"[:100], end=end, file=sys.stderr, flush=True)
 
     return show
 
@@ -207,6 +250,6 @@ def _need_root(what: str, command: str) -> None:
     if os.geteuid() != 0:
         raise HostError(
             f"you are not root, and to {what} with limits and a network of its own needs root",
-            f"sudo {command} …; without root, `scratchlab run --dry-run` shows the plan, and in Python "
-            "Sandbox().apply(stages.unshare_user) and what follows from it work",
+            f"sudo {command} …; without root, `scratchlab run --dry-run` shows the plan, and a Sandbox() in Python can do "
+            "unshare_user and what becomes possible by it",
         )

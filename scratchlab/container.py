@@ -1,23 +1,25 @@
 """The container: all steps, composed. The plan is a list; what has to come before what is said on its line."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from scratchlab.errors import InputError
+from scratchlab.errors import GoneError, InputError, SandboxError
 from scratchlab.journal import Entries
-from scratchlab.rootfs.check import check_rootfs
+from scratchlab.rootfs.check import PATH, CommandError, check_rootfs
 from scratchlab.sandbox.client import KeeperLike
 from scratchlab.sandbox.run import Finished, Sink
 from scratchlab.sandbox.sandbox import Sandbox
 from scratchlab.sandbox.steps import pack, unpack
 from scratchlab.stages import STAGES, Step, about, cgroups, filesystem, namespaces, network, privileges, step
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NETWORKS = ("veth", "none", "host")
+
+# Which stage keeps the host out of what others do to a kind of namespace. Shared mounts travel to the host.  mount_namespaces(7)
+APART = {"unshare_uts": "uts", "unshare_mount": "mnt", "private_mounts": "mnt", "unshare_net": "net"}
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,9 @@ class Container:
     command: tuple[str, ...]
     name: str = ""  # as `scratchlab ps` shows it; made from the command if empty
     hostname: str = "container"
-    cpus: float | None = 0.2  # a share of one CPU: 0.2 is 20 %
+    cpus: float | str | None = 0.2  # a share of one CPU: 0.2 is 20 %
     memory: int | str | None = "2G"  # bytes, or with K, M, G
-    pids: int | None = 512
+    pids: int | str | None = 512
     env: Mapping[str, str] = field(default_factory=dict)
     workdir: str | None = None
     user: str | None = None  # name or uid, [:group or gid], looked up in the root filesystem
@@ -57,6 +59,7 @@ class Container:
             step(filesystem.mount_points, root, *self._mount_points()),  # by the host: from inside, nothing may be left
             step(namespaces.unshare_mount),
             step(filesystem.private_mounts),  # before any mount, or the host gets it too
+            *([step(filesystem.bind, root, root)] if self.chroot and self.read_only else []),  # only a mount can be read-only
             *([step(network.resolv, root=root)] if self.network == "veth" else []),
             *(step(filesystem.bind, source, target, readonly, root=root) for source, target, readonly in self._volumes()),
             step(filesystem.chroot if self.chroot else filesystem.pivot, root),  # after the last mount that needs a host path
@@ -67,7 +70,7 @@ class Container:
             step(filesystem.readonly),
             *([step(filesystem.readonly, "/")] if self.read_only else []),  # after /dev and all other mounts on it
             # After our own set-up, which a fifth of a CPU would make five times as long, and before the first command.
-            *([step(cgroups.cpu, self.cpus)] if self.cpus is not None else []),
+            *_limit("--cpus", "0.2", cgroups.cpu, self.cpus, cgroups.cpu_quota),
             step(namespaces.unshare_cgroup),  # after all limits, whose groups become its root
             *self._privileges(root),
         ]
@@ -80,26 +83,40 @@ class Container:
     def check(self) -> None:
         """Look at the root filesystem for what would make the command fail. Raises InputError that says exactly what."""
         if filesystem.pivot.__name__ not in self.left_out and filesystem.chroot.__name__ not in self.left_out:
-            check_rootfs(self.rootfs, self.command[0] if self.command else None)
+            try:
+                search, workdir = self.environment()["PATH"], self.workdir or "/"
+                check_rootfs(self.rootfs, self.command[0] if self.command else None, search, workdir)
+            except CommandError:
+                if not self.volumes:  # one may bring the command; then execve(2) will tell
+                    raise
 
     def run(self, *, input: str | bytes = b"", timeout: float | None = None, stream: bool | Sink = False) -> Finished:
         """Run the command and wait for it. Nothing of the container is left afterwards."""
         with self.started() as box:
             finished = box.run(
-                *self.command, input=input, timeout=timeout, env=self.environment(), inherit=False, cwd=self.workdir or "/", stream=stream
+                *self.command,
+                input=input,
+                timeout=timeout,
+                env=self.environment(),
+                inherit=False,
+                cwd=self.workdir or "/",
+                stream=stream,
             )
-            return replace(finished, note=self.why_killed(box, finished.signal))
+            return replace(finished, note=self.why_killed(box, finished.code))
 
     @contextmanager
     def started(self, keeper: KeeperLike | None = None) -> Iterator[Sandbox]:
         """The container with everything in place but the command: a sandbox, gone when the `with` block ends."""
         plan = self.plan()
         self.check()
-        facts = {"command": list(self.command), "env": self.environment(), "again": self._steps_of_exec()}
-        box = Sandbox(self.name or self._made_up_name(), keeper=keeper, exact=bool(self.name), facts=facts, controllers=self._controllers())
+        facts = {"command": list(self.command), "again": self._steps_of_exec()}
+        box = Sandbox(
+            self.name or self._made_up_name(), keeper=keeper, exact=bool(self.name), facts=facts, controllers=self._controllers()
+        )
         try:
-            box.play(plan)
-            box.note(pid=box.pid)
+            self._build(box, plan)
+            # Only now may `scratchlab exec` enter: at any moment before, it would have found itself with the host's files.
+            box.note(init=box.pid, env=self.environment(), workdir=self.workdir)
             yield box
         finally:
             box.close()
@@ -107,22 +124,30 @@ class Container:
     def environment(self) -> dict[str, str]:
         """The environment of the command: nothing of ours but the terminal's kind."""
         terminal = {"TERM": os.environ["TERM"]} if "TERM" in os.environ else {}
-        return {"PATH": PATH, "HOME": "/root", "HOSTNAME": self.hostname, **terminal, **self.env}
+        return {"PATH": PATH, "HOME": self._home(), "HOSTNAME": self.hostname, **terminal, **self.env}
 
-    def why_killed(self, box: Sandbox, signal: str | None) -> str:
-        """What to say of a command that ended by a signal: the kernel's out-of-memory killer leaves a counter."""
-        if signal == "SIGKILL" and self.memory is not None and box.oom_kills():
+    def why_killed(self, box: Sandbox, code: int) -> str:
+        """What to say of a command that ended with `code`: the kernel's out-of-memory killer leaves a counter."""
+        # 128 + SIGKILL is also what a shell says whose command was killed.
+        if code == 137 and self.memory is not None and box.oom_kills():
             return f"killed: out of memory, limit {_human(cgroups.parse_size(self.memory))}"
         return ""
+
+    def _build(self, box: Sandbox, plan: list[Step]) -> None:
+        try:
+            box.play(plan)
+        except GoneError:
+            if not (why := self.why_killed(box, 137)):
+                raise
+            raise SandboxError(f"the container could not be built: {why}", "give more: our own set-up needs some too") from None
 
     # -- parts of the plan --------------------------------------------------------------------------------------------
 
     def _limits(self) -> list[Step]:
-        limits = [
-            (cgroups.memory, self.memory),
-            (cgroups.pids, self.pids),
+        return [
+            *_limit("--memory", "512M", cgroups.memory, self.memory, cgroups.memory_size),
+            *_limit("--pids", "512", cgroups.pids, self.pids, cgroups.process_count),
         ]
-        return [step(stage, limit) for stage, limit in limits if limit is not None]
 
     def _controllers(self) -> list[str]:
         """The trees of control groups to be born in; the limits come with their steps."""
@@ -134,8 +159,9 @@ class Container:
             raise InputError(f"--network {self.network}: no such network", f"choose one of {', '.join(NETWORKS)}")
         if self.publish and self.network != "veth":
             raise InputError(f"--publish needs a network of its own, and --network is {self.network}", "leave out --network")
-        for text in self.publish:
-            network.parse_publish(text)  # a malformed one is found before anything is made
+        ports = [network.parse_publish(text) for text in self.publish]  # a malformed one is found before anything is made
+        if twice := [str(port.host) for number, port in enumerate(ports) if port._replace(container=0) in _hosts(ports[:number])]:
+            raise InputError(f"--publish: port {', '.join(twice)} of the host is given twice", "a port can lead to one place")
         if self.network == "host":
             return []
         alone = [step(namespaces.unshare_net), step(network.loopback)]
@@ -146,8 +172,8 @@ class Container:
 
     def _privileges(self, root: str) -> list[Step]:
         return [
-            *([step(privileges.user, *self._user(root))] if self.user else []),  # while setuid(2) is still allowed
-            step(privileges.capabilities),
+            step(privileges.capabilities),  # while there is the one that it takes to drop them
+            *([step(privileges.user, *self._user(root))] if self.user else []),
             step(privileges.no_new_privs),  # last: nothing that follows could give back what is gone
         ]
 
@@ -168,9 +194,7 @@ class Container:
     def _refuse_harm(self, steps: list[Step]) -> None:
         """A stage whose namespace is left out would act on the host itself: never, whatever was asked."""
         there = {item.name for item in steps}
-        word = {"mnt": "unshare_mount"}
-        for kind in ("uts", "mnt", "net", "ipc", "pid"):
-            first = word.get(kind, f"unshare_{kind}")
+        for first, kind in APART.items():
             harmed = [item.name for item in steps if kind in about(item.stage).needs]
             if harmed and first not in there:
                 raise InputError(
@@ -189,10 +213,16 @@ class Container:
         return [parse_volume(text) for text in self.volumes]
 
     def _user(self, root: str) -> tuple[int, int, list[int]]:
-        assert self.user is not None
         passwd, group = (_text(Path(root, "etc", name)) for name in ("passwd", "group"))
-        uid, gid, groups = privileges.parse_user(self.user, passwd, group)
+        uid, gid, groups = privileges.parse_user(self.user or "0", passwd, group)
         return uid, gid, list(groups)
+
+    def _home(self) -> str:
+        """The user's home directory, by the root filesystem's passwd(5)."""
+        root = self._root()
+        uid = str(self._user(root)[0])
+        users = [line.split(":") for line in _text(Path(root, "etc/passwd")).splitlines()]
+        return next((fields[5] for fields in users if len(fields) > 5 and fields[2] == uid), "/root" if uid == "0" else "/")
 
     def _made_up_name(self) -> str:
         word = "".join(c for c in Path(self.command[0]).name if c.isascii() and (c.isalnum() or c in "-_"))[:20] or "container"
@@ -200,16 +230,33 @@ class Container:
 
 
 @contextmanager
-def entered(found: Entries, keeper: KeeperLike) -> Iterator[tuple[Sandbox, dict[str, str]]]:
-    """A sandbox that has joined a running container: its limits, its namespaces, its privileges. And its environment."""
-    init: int = found.facts["pid"]
+def entered(found: Entries, keeper: KeeperLike) -> Iterator[Sandbox]:
+    """A sandbox that has joined a running container: its limits, its namespaces, its root, its privileges."""
+    init: int = found.facts["init"]
     again = [unpack(data) for data in found.facts["again"]]
     box = Sandbox(f"{found.name[:34]}-exec", keeper=keeper, facts={"enters": found.name})
     try:
         box.play([step(cgroups.join_groups, init), step(namespaces.join, init), *again])
-        yield box, found.facts["env"]
+        yield box
     finally:
         box.close()
+
+
+def _limit(option: str, example: str, stage: Callable[..., Any], asked: Any, check: Callable[[Any], object]) -> list[Step]:
+    """A step that sets a limit, or none. Raises InputError for what could not be set, before anything is made."""
+    if asked is None:
+        return []
+    try:
+        check(asked)
+    except InputError as error:
+        raise InputError(
+            f"{option} {asked}: {error.message}", error.hint or f"for example {option} {example}, or {option} none"
+        ) from None
+    return [step(stage, asked)]
+
+
+def _hosts(ports: list[network.Port]) -> list[network.Port]:
+    return [port._replace(container=0) for port in ports]
 
 
 def parse_volume(text: str) -> tuple[str, str, bool]:

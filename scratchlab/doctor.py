@@ -86,12 +86,22 @@ def _veth() -> None:
     from scratchlab.linux import netlink
 
     linux.unshare(Clone.NEWNET)
-    netlink.try_veth()
+    netlink.send(netlink.new_veth("veth", netlink.random_mac(), "eth0", os.getpid()))
+
+
+# A little of all that nat and publish need; in a network namespace that is thrown away.
+RULES = """
+add table ip scratchlab
+add chain ip scratchlab out { type nat hook output priority -100; }
+add rule ip scratchlab out fib daddr type local tcp dport 8080 dnat to 172.22.0.2:80
+add chain ip scratchlab post { type nat hook postrouting priority srcnat; }
+add rule ip scratchlab post ip saddr 172.22.0.0/24 masquerade
+"""
 
 
 def _nftables() -> None:
     linux.unshare(Clone.NEWNET)
-    nftables.run("table ip scratchlab-doctor { chain c { type nat hook output priority -100; fib daddr type local accept; } }")
+    nftables.run(RULES)
 
 
 def _mount_as_user() -> None:

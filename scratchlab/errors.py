@@ -95,7 +95,8 @@ def _text(path: str) -> str:
 
 def _status(field: str) -> str:
     """One field of /proc/self/status, or ''.  proc_pid_status(5)"""
-    return next((line.partition(":")[2].strip() for line in _text("/proc/self/status").split("\n") if line.startswith(field + ":")), "")
+    lines = _text("/proc/self/status").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field + ":")), "")
 
 
 def _needs(capability: str, bit: int) -> Cause:
@@ -240,5 +241,6 @@ def from_wire(data: Mapping[str, Any]) -> ScratchlabError:
     """The error that `to_wire` took apart."""
     if data["kind"] == "KernelError":
         return KernelError(data["call"], data["arguments"], data["errno"], data["hint"])
-    kinds: dict[str, type[ScratchlabError]] = {kind.__name__: kind for kind in (StageError, InputError, HostError, SandboxError, GoneError)}
+    plain: list[type[ScratchlabError]] = [StageError, InputError, HostError, SandboxError, GoneError]
+    kinds = {kind.__name__: kind for kind in plain}
     return kinds.get(data["kind"], ScratchlabError)(data["message"], data["hint"])

@@ -11,18 +11,19 @@ removes is ours, so lines carry what proves it (a MAC address, a path below our 
 """
 
 import errno
+import fcntl
 import json
 import os
 import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
 from scratchlab.errors import HostError, InputError, SandboxError, ScratchlabError
-from scratchlab.shared import flocked, run_directory
+from scratchlab.shared import run_directory
 
 # All that the host ever does for a sandbox, and who takes it back. Imported when needed: netlink alone costs 25 ms.
 UNDO = {
@@ -54,8 +55,11 @@ class Journal:
         self._kept: list[Closable] = []
 
     @classmethod
-    def claim(cls, name: str, exact: bool = False) -> "Journal":
-        """Open a new journal called `name`, or `name-2` … where that is taken, or with `exact` raise HostError."""
+    def claim(cls, name: str, exact: bool = False, owner: int = 0) -> "Journal":
+        """Open a new journal called `name`, or `name-2` … where that is taken, or with `exact` raise HostError.
+
+        It is of use for as long as the process `owner` lives, by default this one.
+        """
         check_name(name)
         for number in range(1, 10_000):
             path = run_directory() / (f"{name}.journal" if number == 1 else f"{name}-{number}.journal")
@@ -68,7 +72,8 @@ class Journal:
                 continue
             os.close(fd)
             journal = cls(path)
-            journal._append(_line(owner=os.getpid(), started=start_time(os.getpid()), boot=boot_id()))
+            owner = owner or os.getpid()
+            journal._append(_line(owner=owner, started=start_time(owner), boot=boot_id()))
             return journal
         raise HostError(f"10,000 sandboxes are called {name!r}", "run `scratchlab clean`")
 
@@ -88,17 +93,20 @@ class Journal:
     def close(self) -> None:
         """Take everything back, last thing first. Raises SandboxError for what could not be; the rest is done all the same.
 
-        Done twice, it does nothing more.
+        Done twice, or by two programs at once, it is done once.
         """
         for thing in self._kept:
             thing.close()
         self._kept.clear()
-        try:
-            undos = read(self.path).undos
-        except FileNotFoundError:
-            return
+        with _held(self.path) as undone:
+            if undone:
+                self._take_back(undone.undos)
+
+    def _take_back(self, undos: list[dict[str, Any]]) -> None:
         failed = [trouble for entry in reversed(undos) if (trouble := _take_back(entry))]
         if failed:
+            # Nobody's from now on: else `clean` would leave it alone for as long as we live.
+            self._append(_line(owner=0, started=0, boot=boot_id()))
             raise SandboxError(f"sandbox {self.name}: could not take back: {'; '.join(failed)}", "`scratchlab clean` tries again")
         self.path.unlink(missing_ok=True)
 
@@ -116,42 +124,65 @@ class Journal:
 class Entries:
     """A journal as read from disk: the owner, the undos in order, and the facts."""
 
-    def __init__(self, path: Path) -> None:
-        self.name = path.stem
+    def __init__(self, name: str, text: bytes, touched: float) -> None:
+        self.name = name
         self.owner: dict[str, Any] = {}
         self.undos: list[dict[str, Any]] = []
         self.facts: dict[str, Any] = {}
-        for line in path.read_text().splitlines():
+        self._touched = touched
+        for line in text.splitlines():
             with suppress(ValueError):  # a machine that lost power may leave half a line: the thing was not made yet
                 self._take(json.loads(line))
 
-    def _take(self, entry: dict[str, Any]) -> None:
-        if "undo" in entry:
-            self.undos.append(entry)
-        elif "fact" in entry:
-            self.facts.update(entry["fact"])
-        else:
-            self.owner = entry
+    def _take(self, entry: Any) -> None:
+        match entry:
+            case {"undo": str()}:
+                self.undos.append(entry)
+            case {"fact": dict(facts)}:
+                self.facts.update(facts)
+            case {"owner": int(), "started": int(), "boot": str()}:
+                self.owner = entry
 
     @property
     def alive(self) -> bool:
         """Whether the process that made this journal still lives: same pid, same start time, same boot."""
         owner = self.owner
-        if not owner:  # being written at this moment, or by a process that died in the first microsecond
+        if not owner or not owner["started"]:
             return False
         return bool(owner["boot"] == boot_id() and start_time(owner["owner"]) == owner["started"])
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether the owner is dead. One that has not signed yet is about to, or died before: after a while, the latter."""
+        return not self.alive if self.owner else self._touched < time.time() - 10
 
 
 def read(path: Path) -> Entries:
     """What a journal says."""
-    return Entries(path)
+    with path.open("rb") as file:
+        return Entries(path.stem, file.read(), os.fstat(file.fileno()).st_mtime)
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[Entries | None]:
+    """What a journal says, while nobody else takes back what it lists; None if somebody has.  flock(2)"""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        yield None
+        return
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        found = os.fstat(file.fileno())
+        # No name any more: it was closed while we waited. What has that name now is another sandbox's.
+        yield Entries(path.stem, file.read(), found.st_mtime) if found.st_nlink else None
 
 
 def journals() -> list[Entries]:
     """All journals of this user on this machine, by name."""
     found = []
     for path in sorted(run_directory().glob("*.journal")):
-        with suppress(FileNotFoundError):  # closed between the listing and the reading
+        with suppress(OSError):  # closed between the listing and the reading; or no journal, which `clean` tells
             found.append(read(path))
     return found
 
@@ -160,35 +191,33 @@ def clean() -> list[str]:
     """Take back what dead owners left; give the names of their sandboxes. Raises SandboxError at the end for what stays."""
     cleaned, failed = [], []
     for path in sorted(run_directory().glob("*.journal")):
-        if not _is_orphan(path):
-            continue
-        with flocked(run_directory()):
-            # Look again: another cleaner may have been quicker, and a new sandbox may have the name by now.
-            if not _is_orphan(path):
-                continue
-            try:
-                Journal(path).close()
+        try:
+            if _clean_one(path):
                 cleaned.append(path.stem)
-            except SandboxError as error:
-                failed.append(error.message)
+        except SandboxError as error:
+            failed.append(error.message)
+        except OSError as error:
+            failed.append(f"{path} is no journal of ours: {error.strerror}")
     if failed:
         raise SandboxError("\n".join(failed), "see what holds them, and run `scratchlab clean` again")
     return cleaned
 
 
-def _is_orphan(path: Path) -> bool:
-    """Whether the owner of a journal is dead."""
-    try:
-        entries = read(path)
-        # An empty journal is from a process that is about to write its name, or that died before: after a while, the latter.
-        return not entries.alive if entries.owner else path.stat().st_mtime < time.time() - 10
-    except FileNotFoundError:
-        return False
+def _clean_one(path: Path) -> bool:
+    """Take back what one journal lists if its owner is dead, and say whether it was."""
+    with suppress(FileNotFoundError):
+        if not read(path).orphaned:  # most are not; so most need no lock
+            return False
+    with _held(path) as found:
+        if found is None or not found.orphaned:
+            return False
+        Journal(path)._take_back(found.undos)
+    return True
 
 
 def _take_back(entry: dict[str, Any]) -> str:
     """Run one undo. Gives what went wrong, or ''."""
-    how = {key: value for key, value in entry.items() if key != "undo"}
+    how = {str(key): value for key, value in entry.items() if key != "undo"}
     if entry["undo"] not in UNDO:
         return f"{entry['undo']} {how}: written by another version of Scratchlab"
     module, function = UNDO[entry["undo"]].split(":")
@@ -197,6 +226,8 @@ def _take_back(entry: dict[str, Any]) -> str:
         undo(**how)
     except (OSError, ScratchlabError) as error:
         return f"{entry['undo']} {how}: {error}"
+    except (TypeError, ValueError, AttributeError) as error:  # of arguments that no undo of ours takes
+        return f"{entry['undo']} {how}: damaged: {error}"
     return ""
 
 

@@ -75,7 +75,7 @@ def hold_sysctl(key: str, value: str, holder: str) -> None:
 
 
 def release_sysctl(key: str, value: str, holder: str) -> None:
-    """Let go of a sysctl; the last one to go puts the old value back, unless somebody else has changed it since."""
+    """Let go of a sysctl; the last holder puts the old value back, unless somebody has changed it since."""
 
     def put_back(was: dict[str, str]) -> None:
         now = _read_sysctl(key)
@@ -144,7 +144,7 @@ def hold_bridge(
 
 
 def release_bridge(name: str, holder: str) -> None:
-    """Unplug one sandbox from a bridge; the last one to go removes it, if it is the one that we made."""
+    """Let go of a bridge; the last holder removes it, if it is the one that we made."""
 
     def remove(drawn: dict[str, str]) -> None:
         from scratchlab.linux import netlink
@@ -156,7 +156,7 @@ def release_bridge(name: str, holder: str) -> None:
 
 
 def hold_mount_point(path: str, directory: bool, holder: str) -> None:
-    """Have a file or directory at `path` to mount on, made if it is missing, and gone with its last holder."""
+    """Have a file or directory to mount on, made if it is missing, and gone with its last holder."""
     with locked():
         there = os.path.lexists(path)
         # Somebody else's: it stays, whoever goes. But what a sandbox made must stay until the last one is gone, because
@@ -169,7 +169,7 @@ def hold_mount_point(path: str, directory: bool, holder: str) -> None:
 
 
 def release_mount_point(path: str, directory: bool, holder: str) -> None:
-    """Let go of a mount point; the last one to go removes it if we made it and it is still empty."""
+    """Let go of a mount point; the last holder removes it if we made it and it is empty."""
 
     def put_back(there: bool) -> None:
         # Not empty, or gone already: then it is no longer ours to remove.

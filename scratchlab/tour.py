@@ -1,15 +1,19 @@
 """The tour: a container built step by step in front of you, each step with what it changed, then used and taken down."""
 
 import socket
+import textwrap
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
 from scratchlab.container import Container
+from scratchlab.linux.ledger import Call
+from scratchlab.observe import Changes
 from scratchlab.sandbox.client import LocalKeeper
 from scratchlab.sandbox.sandbox import Sandbox
 from scratchlab.stages import Step, about, cgroups
+
+WIDTH = 116
+CALLS = 8  # so many system calls of a step are shown
 
 SERVER = ("python3", "-u", "-m", "http.server", "80", "--directory", "/etc")
 
@@ -25,7 +29,7 @@ def show(rootfs: str) -> None:
         for number, item in enumerate(plan, 1):
             _show_step(box, number, item)
         _look_around(box, container)
-        print(f"The CPU limit, under load:\n{_indented(str(box.prove(cgroups.cpu)))}\n")
+        _show_proof(box.prove(cgroups.cpu))
         _fetch(box, container, port)
     print("Everything is taken back: processes, control groups, links, rules, mounts.")
     print(f"The same in one command:\n  scratchlab run --publish {port}:80 {rootfs} {' '.join(SERVER)}")
@@ -34,43 +38,58 @@ def show(rootfs: str) -> None:
 def _show_step(box: Sandbox, number: int, item: Step) -> None:
     carried = about(item.stage)
     print(f"{number:2}. {(item.stage.__doc__ or '').splitlines()[0]}")
-    print(f"    {carried.side}, as in the shell: {carried.shell}")
-    print(_indented(repr(box.apply(item.stage, *item.args, **item.kwargs)), 4), end="\n\n")
+    print(f"    {carried.side}: {item}")
+    print(_folded(f"in the shell: {carried.shell}", 4))
+    applied = box.apply(item.stage, *item.args, **item.kwargs)
+    if applied.changes:
+        print(_indented(repr(Changes(applied.changes)), 6))
+    for call in applied.calls[:CALLS]:
+        print(_indented(_in_a_line(call), 6))
+    if len(applied.calls) > CALLS:
+        print(f"      … and {len(applied.calls) - CALLS} more system calls")
+    print()
+
+
+def _in_a_line(call: Call) -> str:
+    """A system call as the ledger has it, but for the many lines that nft gets, which stand among the changes."""
+    text = str(call).partition("\\n")[0]
+    return text if text == str(call) and len(text) < WIDTH - 6 else f"{text[: WIDTH - 9]} …"
+
+
+def _show_proof(proof: dict[str, Any]) -> None:
+    print(f"The CPU limit ({proof['limit']}), under load:\n  {proof['load']}")
+    for name, (before, after) in proof["counters"].items():
+        print(f"  {name:<15} {before} → {after}")
+    print()
 
 
 def _look_around(box: Sandbox, container: Container) -> None:
-    for command in (("hostname",), ("ps", "-e"), ("ls", "/"), ("cat", "/proc/self/cgroup")):
+    for command in (("hostname",), ("ps", "-e"), ("ls", "-C", "/"), ("cat", "/proc/self/cgroup")):
         finished = box.run(*command, env=container.environment(), inherit=False, cwd="/")
         print(f"inside$ {' '.join(command)}\n{_indented(repr(finished))}\n")
 
 
 def _fetch(box: Sandbox, container: Container, port: int) -> None:
     print(f"inside$ {' '.join(SERVER)} &")
-    with _running(box, container):
-        address = f"http://127.0.0.1:{port}/os-release"
-        print(f"host$ curl {address}\n{_indented(_get(address))}\n")
+    # It ends with the sandbox.
+    box.run("sh", "-c", f"{' '.join(SERVER)} >/dev/null 2>&1 &", env=container.environment(), inherit=False, cwd="/")
+    print(f"host$ curl http://127.0.0.1:{port}/os-release\n{_indented(_get(port, '/os-release'))}\n")
 
 
-@contextmanager
-def _running(box: Sandbox, container: Container) -> Iterator[None]:
-    """The server, in the background; it ends with the sandbox."""
-    sh = ("sh", "-c", " ".join(SERVER) + " >/dev/null 2>&1 &")
-    box.run(*sh, env=container.environment(), inherit=False, cwd="/")
-    yield
-
-
-def _get(address: str, patience: float = 20.0) -> str:
+def _get(port: int, path: str, patience: float = 20.0) -> str:
     """Fetch, as soon as the server listens: with a fifth of one CPU, Python takes a second to start."""
     deadline = time.monotonic() + patience
     while True:
         try:
-            with urllib.request.urlopen(address, timeout=5) as answer:
-                text: str = answer.read().decode()
-                return text
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+                connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+                answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
         except OSError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
+            continue
+        return answer.decode().partition("\r\n\r\n")[2]
 
 
 def _free_port() -> int:
@@ -84,6 +103,11 @@ def _free_port() -> int:
             free: int = probe.getsockname()[1]
             return free
     return 8080
+
+
+def _folded(text: str, by: int) -> str:
+    """A long line as several, each a little further in."""
+    return _indented(textwrap.fill(text, WIDTH - by, subsequent_indent="    ", break_on_hyphens=False), by)
 
 
 def _indented(text: str, by: int = 2) -> str:

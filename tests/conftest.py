@@ -7,9 +7,9 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
@@ -85,32 +85,76 @@ def _outcome(act: Callable[[], Any]) -> tuple[bool, Any]:
         return False, error
 
 
-def host_state() -> dict[str, Any]:
-    """Everything that our code could leave on the machine, as the machine's own tools and files say it."""
-    links = json.loads(subprocess.run(["ip", "-json", "link"], capture_output=True, check=True).stdout)
+class HostState(NamedTuple):
+    """Everything that our code could leave on the machine, or take from it, as the machine's own tools and files say it."""
+
+    things: set[str]  # that may come and go, while other tests run on the same machine
+    fixed: set[str]  # that only come or go by mistake
+    switches: dict[str, str]  # sysctls, but for those that some sandbox of another test holds at the moment
+
+    def leaked_since(self, before: "HostState") -> set[str]:
+        """What is here now and was not before, or the other way round."""
+        switched = {f"{path} is {now}" for path, now in self.switches.items() if before.switches.get(path, now) != now}
+        return self.things - before.things | self.fixed ^ before.fixed | switched
+
+
+def host_state() -> HostState:
+    """The machine now."""
+    links = json.loads(subprocess.run(["ip", "-json", "-details", "link"], capture_output=True, check=True).stdout)
     tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False).stdout
-    groups = [str(p) for p in Path("/sys/fs/cgroup").glob("**/scratchlab/**") if p.is_dir()]
-    run = Path("/run/scratchlab")
-    return {
-        "links": sorted(link["ifname"] for link in links),
-        "nft tables": sorted(tables.splitlines()),
-        "control groups": sorted(group for group in groups if Path(group).name != "scratchlab"),
-        "mounts": sorted(line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
-        "state files": sorted(str(p) for p in run.rglob("*") if p.is_file() and p.name != "lock") if run.exists() else [],
-        "ip_forward": Path("/proc/sys/net/ipv4/ip_forward").read_text(),
-        "hostname": os.uname().nodename,
-    }
+    ours = [link["ifname"] for link in links if "linkinfo" in link]
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    fixed = {os.uname().nodename, *mounts, *(link["ifname"] for link in links if "linkinfo" not in link)}
+    things = {f"link {name}" for name in ours} | set(tables.splitlines()) | set(_processes())
+    return HostState(
+        things | _files("/sys/fs/cgroup", "*/scratchlab/*/") | _files("/run/scratchlab", "**/*"), fixed, _switches(ours)
+    )
+
+
+def _files(where: str, pattern: str) -> set[str]:
+    while True:
+        with suppress(FileNotFoundError):  # it goes while we look: another test's
+            found = [path for path in Path(where).glob(pattern) if path.is_dir() == pattern.endswith("/")]
+            return {str(path) for path in found if path.name != "lock"}
+
+
+def _processes() -> Iterator[str]:
+    """Agents, and keepers whose program is gone: a program such as this one keeps its keeper for all of its tests."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            parent = (path / "stat").read_text().rpartition(")")[2].split()[1]
+            orphan = "python" not in Path(f"/proc/{parent}/comm").read_text()
+            if words.startswith("scratchlab agent") or (" scratchlab.sandbox.keeper " in words and orphan):
+                yield f"process {path.name} {words}"
+
+
+def _switches(ours: list[str]) -> dict[str, str]:
+    held = list(Path("/run/scratchlab/shared").glob("sysctl*"))
+    root = Path("/proc/sys/net/ipv4")
+    paths = [root / "ip_forward", *root.glob("conf/*/forwarding"), *root.glob("conf/*/route_localnet")]
+    kept = [path for path in paths if path.parent.name not in ours and not (held and path.name != "route_localnet")]
+    return {str(path): _text(path) for path in kept}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:  # of a link that has gone
+        return ""
 
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
-    """Compare the machine before and after each test. A dying network namespace may take a moment over its links."""
+    """Compare the machine before and after each test. Dying takes the kernel a moment; and other tests come and go meanwhile."""
     before = host_state()
     yield
-    deadline = time.monotonic() + 10
-    while (after := host_state()) != before and time.monotonic() < deadline:
+    leaked = host_state().leaked_since(before)
+    deadline = time.monotonic() + 20
+    while leaked and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert after == before
+        leaked &= host_state().leaked_since(before)
+    assert not leaked
 
 
 @pytest.fixture
@@ -120,6 +164,28 @@ def box() -> Iterator[Any]:
 
     with Sandbox("test") as made:
         yield made
+
+
+PROGRAMS = [
+    "bash", "sh", "ls", "cat", "echo", "sleep", "ps", "hostname", "id", "mount", "env", "head", "tail", "stty", "tty", "true",
+    "false", "grep", "touch", "test", "kill", "seq", "rm", "mkdir", "ip", "nohup", "python3",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root filesystem with programs of this machine, shared by all tests: what a test writes there, it removes."""
+    from scratchlab.rootfs import create
+
+    return create(tmp_path_factory.mktemp("rootfs") / "host", "host", PROGRAMS)
+
+
+@pytest.fixture(scope="session")
+def busybox_rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root filesystem of one static program with many names."""
+    from scratchlab.rootfs import create
+
+    return create(tmp_path_factory.mktemp("rootfs") / "busybox", "busybox")
 
 
 def eventually(act: Callable[[], R], wanted: object = True, patience: float = 20.0) -> R:

@@ -172,7 +172,7 @@ def test_a_mount_point_on_a_read_only_root_filesystem_is_an_error_that_names_the
             release_mount_point(str(tmp_path / "proc"), True, "one")
             assert records() == []
 
-    with pytest.raises(KernelError, match="mkdir.*EROFS"):
+    with pytest.raises(KernelError, match=r"mkdir.*EROFS"):
         on_a_machine_of_its_own(act)
 
 

@@ -27,7 +27,7 @@ def read(path: str, knob: str) -> str:
 
 
 def peek(path: str, knob: str) -> str:
-    """What a file says, or '' where it, or the group, is not there; this is no step of anybody's, so not in the ledger."""
+    """What a file says, or '' where there is none. A look is no step: not in the ledger."""
     try:
         with open(f"{path}/{knob}") as file:
             return file.read().strip()

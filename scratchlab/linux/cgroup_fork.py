@@ -22,9 +22,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def fork_into(*groups: str) -> int:
-    """Fork a child that is born in these groups, one for each tree: 0 in the child, the child's pid in the parent.  fork(2)
+    """Fork a child that is born in these groups, one of each tree; gives what fork gives.  fork(2)
 
-    The child is in all of them before it goes on; the parent may look a moment too early.
+    The child is in all of them before it goes on; its parent may look a moment too early.
     """
     born_in = [group for group in groups if version(group) == 2]
     # Opened by the parent: so a missing group is the parent's error, before there is a child.

@@ -34,7 +34,7 @@ class Layout(NamedTuple):
 
     @property
     def tracking(self) -> Hierarchy:
-        """The tree in which every process of a sandbox is kept: version 2 if there is one, else the pids tree."""
+        """The tree that keeps a sandbox's processes together: version 2 if it is mounted, else pids."""
         if not self.hierarchies:
             raise HostError("no control groups are mounted here", "try: mount -t cgroup2 cgroup2 /sys/fs/cgroup")
         # In version 1's pids tree, births can be stopped while we kill.

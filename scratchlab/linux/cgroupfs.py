@@ -206,9 +206,9 @@ def kill(path: str) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove a group of ours with all that is in it, processes and groups that the sandbox made. Silent if it is gone.
+    """Remove a group of ours with all that is in it: processes, and the sandbox's own groups.  cgroups(7)
 
-    Raises InputError for a group that is not ours, KernelError if something in it refuses to die.
+    Silent if it is gone. Raises InputError for a group that is not ours, KernelError if something in it refuses to die.
     """
     node = _node_of(path)
     if not node:

@@ -230,7 +230,7 @@ def _join(path: str) -> None:
 
 
 def remove_link(name: str, address: str) -> None:
-    """Remove a link if its MAC address is the one that we drew for it; nothing happens if it is not, or is gone."""
+    """Remove a link if its MAC address is the one that we drew for it. It may be gone already.  ip-link(8)"""
     try:
         link = rtnetlink.get("LINK", {}, [("IFLA_IFNAME", name)])
         if link.get_attr("IFLA_ADDRESS") == address and not _is_dying(link):

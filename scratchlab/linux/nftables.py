@@ -46,8 +46,19 @@ def tables() -> list[str]:
     return [line.removeprefix("table ").removesuffix(" {") for line in lines if line.startswith("table ")]
 
 
+def forward_drops() -> list[str]:
+    """Tables of others that drop what is forwarded unless a rule of theirs lets it: ours cannot overrule them.  nft(8)"""
+    dropping, table = [], ""
+    for line in run("list chains").splitlines():
+        if line.startswith("table "):
+            table = line.removeprefix("table ").removesuffix(" {")
+        elif "hook forward" in line and "policy drop" in line:
+            dropping.append(table)
+    return dropping
+
+
 def remove_table(name: str, comment: str) -> None:
-    """Remove a table with all that is in it, if it bears our comment; nothing happens if it does not, or is gone."""
+    """Remove a table with all that is in it, if it bears our comment. It may be gone already.  nft(8)"""
     try:
         found = listed(name)
     except HostError:  # the library has gone since; then nobody can say what is there
@@ -79,7 +90,7 @@ def _library() -> ctypes.CDLL:
     except OSError:
         raise HostError(
             "libnftables.so.1 is not on this machine: no NAT, and no ports published by the kernel",
-            "install it (Debian: apt install nftables), or use publish(by='proxy')",
+            "install it (Debian: apt install nftables), or leave out the stage nat: a process then carries published ports",
         ) from None
     library.nft_ctx_new.restype = ctypes.c_void_p
     # Without these, ctypes would cut the pointer to 32 bits.

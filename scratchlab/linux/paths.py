@@ -20,9 +20,10 @@ _MOST_LINKS = 40  # where the kernel gives up too.  path_resolution(7)
 
 @contextmanager
 def pinned(path: str, root: str = "") -> Iterator[str]:
-    """A path to what `path` names in `root`, that nobody can redirect meanwhile; without `root`, `path` itself.  openat2(2)
+    """What `path` names in `root`, as a path that nobody can redirect meanwhile.  openat2(2)
 
-    Raises InputError where it does not exist. What is mounted there later is not seen through it: pin the path again.
+    Without `root` it is `path` itself. Raises InputError where it does not exist. What is mounted there later is not seen
+    through it: pin the path again.
     """
     if not root:
         if not os.path.exists(path):
@@ -57,9 +58,9 @@ def _missing(path: str, root: str = "") -> InputError:
 
 
 def resolve(root: str, path: str) -> str:
-    """Where `path` leads when `root` is the root directory, as a path on the host; its last parts may not exist yet.
+    """Where `path` leads when `root` is the root directory, as a path on the host.  path_resolution(7)
 
-    Raises InputError for a ring of links.
+    Its last parts may not exist yet. Raises InputError for a ring of links.
     """
     real, todo, links = root, _parts(path), 0
     while todo:

@@ -93,7 +93,7 @@ def _built_aside(place: Path) -> Iterator[Path]:
     aside = place.with_name(f"{place.name}.partial-{os.urandom(6).hex()}")
     try:
         aside.mkdir()
-        pass  # not cut by the umask: other users in the container must get in
+        aside.chmod(0o755)  # not cut by the umask: other users in the container must get in
         yield aside
         # Replaces an empty directory, and fails if anybody put something there meanwhile.  rename(2)
         os.rename(aside, place)

@@ -17,7 +17,8 @@ from scratchlab.rootfs.transplant import copy_file
 
 def fill(root: Path, progress: Progress) -> None:
     """Put busybox and its names into the empty directory `root`. Raises HostError where there is no static one."""
-    busybox = _static_busybox()
+    busybox = _busybox()
+    require_static(busybox)
     # bin/ls, sbin/ip, usr/bin/awk: busybox says where each belongs.
     listed = subprocess.run([busybox, "--list-full"], env={}, capture_output=True, text=True, check=True)
     names = listed.stdout.split()
@@ -32,12 +33,15 @@ def fill(root: Path, progress: Progress) -> None:
     progress("linking", 1.0)
 
 
-def _static_busybox() -> str:
+def _busybox() -> str:
     try:
-        busybox = os.path.realpath(hostbins.find("busybox"))
+        return os.path.realpath(hostbins.find("busybox"))
     except InputError as error:
         raise HostError("busybox is not installed on this machine", f"apt-get install busybox-static ({error.hint})") from None
-    with open(busybox, "rb") as file:
+
+
+def require_static(program: str) -> None:
+    """Raise HostError for a program that would need a loader and libraries."""
+    with open(program, "rb") as file:
         if read_executable(file.fileno()).interpreter:
-            raise HostError(f"{busybox} is not static: it would need a loader and libraries", "apt-get install busybox-static")
-    return busybox
+            raise HostError(f"{program} is not static: it would need a loader and libraries", "apt-get install busybox-static")

@@ -10,12 +10,10 @@ import stat
 
 from scratchlab import linux
 from scratchlab.errors import InputError, KernelError
-from scratchlab.rootfs.executable import read_executable, runs_here
+from scratchlab.rootfs.executable import DEEPEST_SCRIPT, read_executable, runs_here
 
 # Where a container looks for a command that has no slash in its name, unless it is told otherwise.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-_DEEPEST_SCRIPT = 5  # a script may be the interpreter of a script, so often.  execve(2)
 
 
 class CommandError(InputError):
@@ -104,8 +102,8 @@ def _is_there(root: int, path: str) -> bool:
 
 def _check_program(root: int, path: str, used_by: str = "", depth: int = 0) -> None:
     """Raise CommandError unless `execve(path)` would start something in this root."""
-    if depth > _DEEPEST_SCRIPT:
-        raise CommandNotExecutableError(f"{used_by} is run by more than {_DEEPEST_SCRIPT} scripts, one by the other")
+    if depth > DEEPEST_SCRIPT:
+        raise CommandNotExecutableError(f"{used_by} is run by more than {DEEPEST_SCRIPT} scripts, one by the other")
     shown = f"{path}, which {used_by} needs," if used_by else path
     try:
         fd = _open_inside(root, path, os.O_RDONLY | os.O_NONBLOCK)  # no waiting for the other end of a pipe

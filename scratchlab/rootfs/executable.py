@@ -19,6 +19,8 @@ MACHINES = {3: "i386", 8: "mips", 21: "ppc64le", 22: "s390x", 40: "arm", 62: "x8
 # A CPU may run the programs of its own smaller past.
 _ALSO_RUNS = {"x86_64": "i386", "aarch64": "arm"}
 
+DEEPEST_SCRIPT = 5  # a script may be the interpreter of a script, so often.  execve(2)
+
 _PT_INTERP = 3
 
 

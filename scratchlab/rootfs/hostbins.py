@@ -16,7 +16,7 @@ from scratchlab.errors import InputError
 from scratchlab.rootfs import skeleton
 from scratchlab.rootfs.build import Progress
 from scratchlab.rootfs.check import PATH
-from scratchlab.rootfs.executable import Executable, read_executable, runs_here
+from scratchlab.rootfs.executable import DEEPEST_SCRIPT, Executable, read_executable, runs_here
 from scratchlab.rootfs.interpreters import files_below, modules_of
 from scratchlab.rootfs.libraries import libraries_of
 from scratchlab.rootfs.transplant import transplant
@@ -53,28 +53,28 @@ def fill(root: Path, progress: Progress, programs: Sequence[str]) -> None:
 
 def find(name: str) -> str:
     """The host's program called `name`, as an absolute path. Raises InputError that says where it was looked for."""
-    search = os.environ.get("PATH", "") + ":" + PATH  # an ordinary user's PATH often lacks /usr/sbin
+    # The system's directories first: a python3 of a virtual environment, in front of PATH, may lie in a home directory that
+    # nobody else in the container may enter. Who wants that one gives its path.
+    search = PATH + ":" + os.environ.get("PATH", "")
     places = [name] if "/" in name else [f"{directory}/{name}" for directory in search.split(":") if directory]
     found = [os.path.abspath(place) for place in places if os.path.isfile(place) and os.access(place, os.X_OK)]
     if not found:
-        where = (
-            "it must be a file that you may execute"
-            if "/" in name
-            else "looked in " + ", ".join(dict.fromkeys(search.split(":")))
-        )
+        where = "it must be a file that you may execute" if "/" in name else f"looked in {search}"
         raise InputError(f"there is no program {name} on this machine", where)
-    # Version managers (pyenv, rbenv, asdf) put a script in front of PATH that is called like the program, and starts the
-    # manager. Of several programs with one name, the first that is no script is the real one.
+    # Version managers (pyenv, rbenv, asdf) put a script in PATH that is called like the program, and starts the manager, which
+    # will not be there. Of several programs with one name, the first that is no script is the real one.
     return next((place for place in found if _look(place).kind == "ELF"), found[0])
 
 
-def files_of(program: str) -> Iterator[str]:
+def files_of(program: str, depth: int = 0) -> Iterator[str]:
     """Everything that must come along for `program` to run, itself first. Raises InputError."""
+    if depth > DEEPEST_SCRIPT:
+        raise InputError(f"{program} is run by more than {DEEPEST_SCRIPT} scripts, one by the other", f"check: head -1 {program}")
     what = _look(program)
     yield program
     if what.kind == "script":
         for name in script_programs(what):
-            yield from files_of(find(name))
+            yield from files_of(find(name), depth + 1)
     elif what.kind != "ELF":
         raise InputError(f"{program} is not a program", "it starts neither with an ELF header nor with #!")
     elif not runs_here(what.machine):

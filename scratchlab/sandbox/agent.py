@@ -26,26 +26,40 @@ from scratchlab.stages import stage
 _status_pipes: dict[int, int] = {}
 
 
-def main(channel: Channel) -> NoReturn:
-    """Serve one sandbox until the other end hangs up. Called in a child that was just forked."""
-    _become_agent(channel)
-    wakeup, poll = _notice_children(), select.poll()
-    poll.register(channel.fileno(), select.POLLIN)
-    poll.register(wakeup, select.POLLIN)
-    with contextlib.suppress(GoneError):  # the other end hung up: the sandbox is over
-        while True:
-            ready = {fd for fd, _ in poll.poll()}
-            if wakeup in ready:
-                os.read(wakeup, 4096)
-                _reap()
-            if channel.fileno() in ready:
-                _serve_one(channel)
-    _end_children()
-    # No interpreter shutdown: its atexit handlers belong to the keeper that we were forked from.
-    os._exit(0)
+def main(channel: Channel, keeper: int) -> NoReturn:
+    """Serve one sandbox until the other end hangs up. Called in a child that the process `keeper` has just forked."""
+    try:
+        _become_agent(channel, keeper)
+        with contextlib.suppress(GoneError):  # the other end hung up: the sandbox is over
+            _serve(channel, _notice_children())
+        _end_children()
+    finally:
+        # Whatever happened: never back into the code of the keeper that we are a copy of, nor to its atexit handlers.
+        os._exit(0)
 
 
-def _become_agent(channel: Channel) -> None:
+def _serve(channel: Channel, wakeup: int) -> NoReturn:
+    while True:
+        ready = _wait(channel.fileno(), wakeup)
+        if wakeup in ready:
+            os.read(wakeup, 4096)
+            _reap()
+        if channel.fileno() in ready:
+            _serve_one(channel)
+        _end_forsaken(ready)
+
+
+def _wait(*fds: int) -> set[int]:
+    """The files that have something to read, and the status pipes that nobody reads any more.  poll(2)"""
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    for fd in _status_pipes.values():
+        poll.register(fd, 0)  # POLLERR needs no asking for
+    return {fd for fd, _ in poll.poll()}
+
+
+def _become_agent(channel: Channel, keeper: int) -> None:
     gc.disable()  # a collection would copy every page that is still shared with the keeper
     stage.serve()
     null = os.open("/dev/null", os.O_RDWR)
@@ -55,21 +69,26 @@ def _become_agent(channel: Channel) -> None:
     os.closerange(3, channel.fileno())
     os.closerange(channel.fileno() + 1, 1 << 20)
     linux.prctl(linux.Prctl.SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != keeper:
+        os._exit(1)  # it died before it could promise to take us along
     linux.prctl(linux.Prctl.SET_CHILD_SUBREAPER, 1)  # orphans come to us, with or without a pid namespace
     _show_as("scratchlab agent")
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTOU, signal.SIGTTIN):
         signal.signal(name, signal.SIG_IGN)
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  it lives as long as the process
+    os.register_at_fork(after_in_child=_leave_behind)
 
 
 def _show_as(title: str) -> None:
-    """Be called `title` by ps: what stands there is the host's command line, which is none of the sandbox's business.
+    """Be called `title` by ps: what stands there are the host's command line and environment, which may hold secrets.
 
-    The kernel reads it from our own memory, between the addresses in fields 48 and 49.  proc_pid_stat(5)
+    The kernel reads both from our own memory, between the addresses in fields 48 to 51.  proc_pid_stat(5)
     """
     with open("/proc/self/stat") as stat:
-        start, end = (int(word) for word in stat.read().rpartition(")")[2].split()[45:47])
+        start, end, env_start, env_end = (int(word) for word in stat.read().rpartition(")")[2].split()[45:49])
     ctypes.memmove(start, title.encode()[: end - start - 1].ljust(end - start, b"\0"), end - start)
+    os.environ.update(dict(os.environ))  # copied to where nobody looks: programs that we start without saying otherwise want it
+    ctypes.memset(env_start, 0, env_end - env_start)
     linux.prctl(linux.Prctl.SET_NAME, title.split()[0])
 
 
@@ -86,18 +105,24 @@ def _notice_children() -> int:
 def _serve_one(channel: Channel) -> None:
     request = channel.receive()
     body = request.body
+    number = body.pop("number", None)
     try:
         answer, fds = VERBS[body.pop("do")](body, request.fds)
     # Whatever it was, not raised again: the other end waits for an answer, and the sandbox shall live on.
     except BaseException as error:
         answer, fds = {"error": to_wire(error)}, []
-    channel.send(answer, fds)
+    channel.send({**answer, "number": number}, fds)
     close_all(fds)
 
 
 def _inside(body: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
     close_all(fds)
-    return steps.play(body["steps"]), []
+    # Ctrl-C in a notebook reaches a learner's function that never ends as it would in the notebook itself.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return steps.play(body["steps"]), []
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _run(body: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
@@ -150,6 +175,21 @@ def _tell(pid: int, status: int) -> None:
         os.write(pipe, json.dumps(_ending(status)).encode() + b"\n")
     if not os.WIFSTOPPED(status):
         os.close(_status_pipes.pop(pid))
+
+
+def _end_forsaken(ready: set[int]) -> None:
+    """Kill the commands that nobody waits for any more: the program that started them was interrupted, or is gone."""
+    for pid, pipe in list(_status_pipes.items()):
+        if pipe in ready:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+            os.close(_status_pipes.pop(pid))
+
+
+def _leave_behind() -> None:
+    """In a child of ours that goes on as pid 1 of a new namespace: the commands that run are not its children."""
+    while _status_pipes:
+        os.close(_status_pipes.popitem()[1])
 
 
 def _ending(status: int) -> dict[str, int]:

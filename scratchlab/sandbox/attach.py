@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from scratchlab.errors import SandboxError
+from scratchlab.errors import GoneError
 from scratchlab.sandbox.sandbox import Sandbox
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -110,7 +110,7 @@ class _Attached:
     def _on_status(self) -> None:
         lines = os.read(self._status, 4096).splitlines()
         if not lines:
-            raise SandboxError("the sandbox died while a command ran in it", "something killed pid 1 in it, or ran `scratchlab stop`")
+            raise GoneError("the sandbox died while a command ran in it", "something killed pid 1 in it; or `scratchlab stop`")
         last: dict[str, int] = json.loads(lines[-1])
         if "stopped" not in last:
             self._ending = last
@@ -127,34 +127,59 @@ class _AttachedTerminal(_Attached):
     def __init__(self, box: Sandbox, pid: int, status: int, signals: Signals, terminal: int) -> None:
         super().__init__(box, pid, status, signals)
         self._terminal = terminal
+        # Whoever waits until a command reads what was pasted cannot show what it writes meanwhile, and both wait for ever.
+        os.set_blocking(terminal, False)
+        self._typed = b""  # and not taken yet
         self._poll.register(terminal, select.POLLIN)
         self._poll.register(0, select.POLLIN)
 
     def until_ended(self) -> dict[str, int]:
         ending = super().until_ended()
-        os.set_blocking(self._terminal, False)
-        while self._copy(self._terminal, 1):
+        while self._show():
             pass  # the last words
         os.close(self._terminal)
         return ending
 
     def _carry(self, ready: set[int]) -> None:
-        if self._terminal in ready and not self._copy(self._terminal, 1):
-            self._poll.unregister(self._terminal)
-        if 0 in ready and not self._copy(0, self._terminal):
-            self._poll.unregister(0)
+        if self._terminal in ready:
+            self._show()
+        if 0 in ready:
+            self._listen()
+        if self._typed:
+            self._type()
 
-    def _copy(self, source: int, sink: int) -> bool:
-        """Move one piece. A terminal whose other side is closed reads as EIO, one with nothing to say as EAGAIN."""
+    def _show(self) -> bool:
+        """Show one piece, and say whether there was one. A terminal that the command has closed reads as EIO."""
         try:
-            data = os.read(source, 1 << 16)
-            while data:
-                data = data[os.write(sink, data) :]
-                if not data:
-                    return True
-        except OSError:
+            data = os.read(self._terminal, 1 << 16)
+        except BlockingIOError:
             return False
-        return False
+        except OSError:
+            with suppress(KeyError):  # seen before
+                self._poll.unregister(self._terminal)
+            return False
+        while data:
+            data = data[os.write(1, data) :]
+        return True
+
+    def _listen(self) -> None:
+        """Take what was typed; no more of it before the command has taken that."""
+        self._poll.unregister(0)
+        with suppress(OSError):  # our own terminal is gone; a SIGHUP tells the command
+            self._typed = os.read(0, 1 << 12)
+        if self._typed:
+            self._poll.register(self._terminal, select.POLLIN | select.POLLOUT)
+
+    def _type(self) -> None:
+        try:
+            self._typed = self._typed[os.write(self._terminal, self._typed) :]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._typed = b""  # nobody there to read it
+        if not self._typed:
+            self._poll.register(0, select.POLLIN)
+            self._poll.register(self._terminal, select.POLLIN)
 
     def _on_signal(self, number: signal.Signals) -> None:
         if number == signal.SIGWINCH:

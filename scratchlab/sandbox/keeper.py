@@ -7,6 +7,7 @@ client hangs up, for whatever reason, it closes every sandbox and ends. `scratch
 import contextlib
 import gc
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -29,7 +30,8 @@ class Box(NamedTuple):
     """A sandbox as the keeper knows it."""
 
     target: Target
-    child: int | None  # the agent as it was forked; None for a process that was there before
+    pidfd: int  # the process as it was forked or adopted; a number could come to mean another one.  pidfd_open(2)
+    adopted: bool  # it was there before us, and is not ours to end
 
 
 class Keeper:
@@ -41,6 +43,15 @@ class Keeper:
         # What a sandbox leaves running when its agent is killed becomes our child, and does not stay a zombie.
         linux.prctl(linux.Prctl.SET_CHILD_SUBREAPER, 1)
 
+    def hello(self, path: list[str]) -> Answer:
+        """Get ready, with what the client can import; take back what others left who were killed."""
+        _preload(path)
+        try:
+            journal.clean()
+        except SandboxError as error:
+            print(error, file=sys.stderr)  # the trouble of others must not keep us from working
+        return os.getpid(), []
+
     def start(
         self, name: str, exact: bool = False, facts: dict[str, Any] | None = None, controllers: Sequence[str] = ()
     ) -> Answer:
@@ -49,22 +60,22 @@ class Keeper:
         It is born in its control groups of these controllers: being moved there later would cost 10 ms each.
         """
         kept = Journal.claim(name, exact)
-        # Written before there is anything to take back: a dead journal without it could hide a living agent.
-        kept.fact(**(facts or {}))
-        try:
+        with contextlib.ExitStack() as trouble:
+            trouble.callback(kept.close)
+            kept.fact(**(facts or {}))
             child, theirs = _fork_agent(kept, controllers)
-        except ScratchlabError:
-            kept.close()
-            raise
-        self._boxes[kept.name] = Box(Target(child, kept), child)
-        kept.will("process", pid=child, started=journal.start_time(child))
-        kept.fact(pid=child)
+            box = Box(Target(child, kept), os.pidfd_open(child), adopted=False)
+            trouble.callback(_end, box)
+            kept.will("process", pid=child, started=journal.start_time(child))
+            kept.fact(pid=child)
+            trouble.pop_all()
+        self._boxes[kept.name] = box
         return {"name": kept.name, "pid": child}, [_take(theirs)]
 
     def adopt(self, name: str, pid: int) -> Answer:
         """Take on a process that exists already, to do outside steps to it."""
-        kept = Journal.claim(name)
-        self._boxes[kept.name] = Box(Target(pid, kept), None)
+        kept = Journal.claim(name, owner=pid)
+        self._boxes[kept.name] = Box(Target(pid, kept), os.pidfd_open(pid), adopted=True)
         return {"name": kept.name}, []
 
     def outside(self, box: str, pid: int, steps: list[dict[str, Any]]) -> Answer:
@@ -106,15 +117,19 @@ class Keeper:
         found = self._boxes.pop(box, None)
         if found is None:
             return None, []
-        if found.child is not None:
-            _end(found.child)
-        found.target.journal.close()
-        _reap_orphans()
+        _end(found)
+        try:
+            found.target.journal.close()
+        finally:
+            _reap_orphans()
         return None, []
 
     def close_all(self) -> None:
-        """End every sandbox. The trouble of one must not keep the others from being closed."""
-        for box in list(self._boxes):
+        """End every sandbox. The trouble of one must not keep the others from being closed.
+
+        Adopted processes come last: each is waited for, however long it lives on, with the limits that it has.
+        """
+        for box in sorted(self._boxes, key=lambda name: self._boxes[name].adopted):
             try:
                 self.close(box)
             except ScratchlabError as error:
@@ -128,7 +143,7 @@ class Keeper:
         return target
 
 
-VERBS = ("start", "adopt", "outside", "missing", "observe", "prove", "fact", "oom_kills", "close")
+VERBS = ("hello", "start", "adopt", "outside", "missing", "observe", "prove", "fact", "oom_kills", "close")
 
 
 def _fork_agent(kept: Journal, controllers: Sequence[str]) -> tuple[int, Channel]:
@@ -137,9 +152,10 @@ def _fork_agent(kept: Journal, controllers: Sequence[str]) -> tuple[int, Channel
     gc.freeze()
     # An ordinary user without a group of its own does without: then a sandbox is found by its pid alone.
     groups = cgroups.prepare(kept, *controllers) if os.geteuid() == 0 else []
+    keeper = os.getpid()
     child = fork_into(*groups)
     if child == 0:
-        agent.main(ours)
+        agent.main(ours, keeper)
     ours.close()
     return child, theirs
 
@@ -151,11 +167,16 @@ def _take(channel: Channel) -> int:
     return fd
 
 
-def _end(child: int) -> None:
+def _end(box: Box) -> None:
     """Kill the agent that we forked and wait for it; if it waits for a pid 1 of its own, that one dies with it."""
-    with contextlib.suppress(ProcessLookupError, ChildProcessError):
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+    if box.adopted:
+        select.select([box.pidfd], [], [])  # readable once the process has ended
+    else:
+        with contextlib.suppress(ProcessLookupError):  # it was killed, and collected with the orphans
+            signal.pidfd_send_signal(box.pidfd, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PIDFD, box.pidfd, os.WEXITED)
+    os.close(box.pidfd)
 
 
 def _reap_orphans() -> None:
@@ -174,8 +195,9 @@ def serve(channel: Channel) -> None:
         while True:
             message = channel.receive()
             close_all(message.fds)
+            number = message.body.pop("number", None)
             answer, fds = _answer(keeper, message.body, message.pid)
-            channel.send(answer, fds)
+            channel.send({**answer, "number": number}, fds)
             close_all(fds)
     except GoneError:
         pass  # the client is gone: that is how it ends
@@ -208,9 +230,6 @@ def main() -> None:
         # An interrupted notebook cell must not take its sandboxes with it; they end when the notebook hangs up.
         signal.signal(name, signal.SIG_IGN)
     channel = Channel.from_fd(int(sys.argv[1]))
-    _preload(channel.receive().body["path"])
-    channel.send({"ok": os.getpid()})
-    journal.clean()
     serve(channel)
 
 

@@ -14,6 +14,7 @@ class OwnProcess:
 
     def __init__(self) -> None:
         self._box = ""
+        self._forks = client.forks
 
     def before(self, stage: Callable[..., Any]) -> None:
         """Make sure that a stage may run here: the keeper is out there, and the host will not be changed by mistake."""
@@ -30,9 +31,10 @@ class OwnProcess:
     def _call(self, verb: str, **body: Any) -> dict[str, Any]:
         # Started while this process still is where the host is: a keeper born after `pivot` could import nothing.
         keeper = client.keeper()
-        if not self._box:
+        if not self._box or self._forks != client.forks:
             answer = keeper.call("adopt", name=f"pid-{os.getpid()}", pid="sender")
-            self._box = answer.body["ok"]["name"]
+            self._box, self._forks = answer.body["ok"]["name"], client.forks
+            keeper.holds_us = True
         return keeper.call(verb, box=self._box, pid="sender", **body).body
 
 

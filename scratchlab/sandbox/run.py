@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from scratchlab.errors import InputError, SandboxError
+from scratchlab.errors import GoneError, InputError
 
 KEEP = 16 << 20  # bytes of output that are kept of each stream: the first and the last half of it
 GRACE = 2.0  # seconds between SIGTERM and SIGKILL
@@ -158,7 +158,10 @@ class Conversation:
         """How the command ended, or None if it was only stopped."""
         lines = os.read(self._status, 4096).splitlines()
         if not lines:
-            raise SandboxError("the sandbox died while a command ran in it", "something killed its agent, or pid 1 in it")
+            raise GoneError(
+                "the sandbox died while a command ran in it, or became pid 1 of a new namespace, with the command left outside",
+                "make a new Sandbox; apply unshare_pid while nothing runs",
+            )
         last: dict[str, int] = json.loads(lines[-1])
         return None if "stopped" in last else last
 

@@ -7,10 +7,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from scratchlab import journal
-from scratchlab.errors import GoneError, ScratchlabError, from_wire
+from scratchlab.errors import GoneError, SandboxError, ScratchlabError, from_wire
 from scratchlab.sandbox import client, steps
 from scratchlab.sandbox.applied import Applied, Replayed
 from scratchlab.sandbox.run import GRACE, Conversation, Finished, Sink, check_argv
@@ -32,6 +33,10 @@ class Sandbox:
     Raises SandboxError once it is closed.
     """
 
+    name: str
+    pid: int  # as the host numbers it; changes with unshare_pid
+    _channel: Channel | None = None  # to the agent; None before and after
+
     def __init__(
         self,
         name: str = "box",
@@ -45,7 +50,6 @@ class Sandbox:
         self._keeper = keeper or client.keeper()
         self._wanted = {"name": name, "exact": exact, "facts": facts, "controllers": list(controllers)}
         self._lock = threading.Lock()
-        self._channel: Channel | None = None
         self._start()
 
     # -- building -----------------------------------------------------------------------------------------------------
@@ -71,6 +75,7 @@ class Sandbox:
             neighbours = list(group)
             packed = [steps.pack(step) for step in neighbours]
             answer = self._call("outside", steps=packed) if side == "outside" else self.ask({"do": "inside", "steps": packed})
+            close_all(answer.fds)
             self.pid = answer.pid if side == "inside" else self.pid
             self.steps += neighbours[: len(answer.body.get("done", packed))]
             if "error" in answer.body:
@@ -115,8 +120,9 @@ class Sandbox:
     ) -> Finished:
         """Run a command inside and wait for it.
 
-        `input` is what it reads; `timeout`, the seconds after which it gets SIGTERM, and SIGKILL if that does not help;
-        `env` adds to our environment, or replaces it if not `inherit`; with `stream`, output is printed, or handed to your function, while it runs.
+        `input` is what it reads; `timeout`, the seconds after which it gets SIGTERM, and SIGKILL if that does not help; `env` adds
+        to our environment, or replaces it if not `inherit`; with `stream`, output is printed, or handed to your function, while
+        it runs.
         Raises KernelError("execve") if it cannot be executed.
         """
         check_argv(argv)
@@ -172,12 +178,13 @@ class Sandbox:
         """End all its processes, then take back what the host did for it. Closing twice is fine."""
         if self._channel is None:
             return
-        self._channel.close()
-        self._channel = None
-        try:
-            self._keeper.call("close", box=self.name)
-        except GoneError:  # the keeper was killed, and its agents died with it; what it had made is in the journal
-            journal.clean()
+        with client.uninterrupted():
+            channel, self._channel = self._channel, None
+            channel.hang_up()
+            try:
+                self._keeper.call("close", box=self.name)
+            except GoneError:  # the keeper was killed, and its agents died with it; what it had made is in the journal
+                journal.clean()
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -185,13 +192,19 @@ class Sandbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._keeper.abandon(self.name)
+
     # -- underneath ---------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        answer = self._keeper.call("start", **self._wanted)
-        self._channel = Channel.from_fd(answer.fds[0])
-        self.name: str = answer.body["ok"]["name"]
-        self.pid: int = answer.body["ok"]["pid"]  # as the host numbers it; changes with unshare_pid
+        with client.uninterrupted():
+            answer = self._keeper.call("start", **self._wanted)
+            self.name, self.pid = answer.body["ok"]["name"], answer.body["ok"]["pid"]
+            self._channel = Channel.from_fd(answer.fds[0])
+        self._forks = client.forks
         self.steps = []
 
     def _replay(self, wanted: list[Step]) -> Replayed:
@@ -214,19 +227,25 @@ class Sandbox:
 
     def ask(self, body: dict[str, Any], fds: Iterable[int] = ()) -> Message:
         """Send the agent one request of the wire protocol; for what has no method here, such as a terminal."""
-        if self._channel is None:
-            raise client.dead()
+        channel = self._open()
         with self._lock:
-            self._channel.send(body, list(fds))
-            answer = self._channel.receive()
-        if "error" in answer.body and "done" not in answer.body:
-            close_all(answer.fds)
-            raise from_wire(answer.body["error"])
-        return answer
+            try:
+                return channel.ask(body, list(fds))
+            except KeyboardInterrupt:
+                if body["do"] == "inside":
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.kill(self.pid, signal.SIGINT)  # a learner's function may never end by itself
+                raise
+
+    def _open(self) -> Channel:
+        if self._channel is None:
+            raise SandboxError("this sandbox is closed", "make a new one: Sandbox()")
+        if self._forks != client.forks:
+            raise SandboxError("this sandbox belongs to the program that forked this one", "make a new one: Sandbox()")
+        return self._channel
 
     def _call(self, verb: str, **body: Any) -> Message:
-        if self._channel is None:
-            raise client.dead()
+        self._open()
         return self._keeper.call(verb, box=self.name, pid=self.pid, **body)
 
     def _observe(self) -> "dict[str, Snapshot]":

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, NoReturn
 
 from scratchlab.errors import KernelError, SandboxError
 
-
 _ALL_SIGNALS = sorted(set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP})
 
 
@@ -93,8 +92,8 @@ def _become_job(request: dict[str, Any], terminal: int, trouble: int) -> NoRetur
         os.tcsetpgrp(terminal, os.getpid())
         for number in _ALL_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
-        for number in range(3):
-            os.dup2(terminal, number)
+        for standard in range(3):
+            os.dup2(terminal, standard)
         os.chdir(request["cwd"] or ".")
         os.execve(_found(request["argv"][0], request["env"].get("PATH", os.defpath)), request["argv"], request["env"])
     except OSError as error:

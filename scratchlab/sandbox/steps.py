@@ -47,7 +47,7 @@ def check(step: Step) -> None:
     try:
         json.dumps([step.args, step.kwargs])
     except (TypeError, ValueError) as error:
-        raise InputError(f"{step}: these arguments cannot travel to the sandbox: {error}", "use text, numbers and lists") from None
+        raise InputError(f"{step}: these arguments cannot travel: {error}", "use text, numbers and lists") from None
 
 
 def play(packed: list[dict[str, Any]], *target: Target) -> dict[str, Any]:

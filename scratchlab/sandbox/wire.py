@@ -3,12 +3,15 @@
     client  →  keeper   {"do": "start", "name": "web"}            ←  {"ok": {"name": "web", "pid": 4711}} + socket to the agent
                         {"do": "outside", "box": "web", "pid": …, "steps": […]}
                                                                   ←  {"ok": [{"value": …, "calls": […]}, …]}
-                        {"do": "observe", …}  "prove"  "fact"  "oom"  "close"
+                        {"do": "observe", …}  "prove"  "fact"  "oom_kills"  "close"
     client  →  agent    {"do": "inside", "steps": […]}            ←  {"ok": [{"value": …, "calls": […], "printed": ""}, …]}
                         {"do": "run", "argv": […], …} + in, out, err, status
                                                                   ←  {"ok": {"pid": 7}} (+ the terminal)
                         {"do": "kill", "pid": 7, "signal": 15}    ←  {"ok": null}
     either  →  client   {"error": {"kind": "KernelError", …}}     an error travels as data, see errors.to_wire
+
+Every request has a number, which its answer repeats: an answer that nobody waits for any more, because Ctrl-C came first,
+must not be taken for the answer to the next request.
 
 A message is four bytes of length, then JSON; file descriptors ride along with the length (SCM_RIGHTS). The kernel adds the
 sender's pid as the receiver numbers it (SCM_CREDENTIALS), which is how anyone knows an agent that has become pid 1.
@@ -16,18 +19,24 @@ JSON and nothing else comes back from an agent: what is inside a sandbox may lie
 """
 
 import array
+import errno
 import json
 import os
+import select
 import socket
 import struct
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple, TypeVar
 
-from scratchlab.errors import GoneError, SandboxError, from_wire
+from scratchlab.errors import GoneError, from_wire
+
+R = TypeVar("R")
 
 _LENGTH = struct.Struct("!I")
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _MOST_FDS = 8
+_HUNG_UP = (errno.EPIPE, errno.ECONNRESET, errno.EBADF)  # EBADF: it was us
 _LONGEST = 64 << 20  # bytes; a longer message is not one of ours
 
 
@@ -44,6 +53,7 @@ class Channel:
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
+        self._asked = 0
         end.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
 
     @classmethod
@@ -68,34 +78,94 @@ class Channel:
         try:
             self._socket.sendmsg([_LENGTH.pack(len(data))], rights)
             self._socket.sendall(data)
-        except (BrokenPipeError, ConnectionResetError):
-            raise _gone() from None
+        except OSError as error:
+            raise _gone(error) from None
 
     def receive(self) -> Message:
         """Wait for one message. Raises GoneError if the other end has died."""
         room = socket.CMSG_SPACE(_MOST_FDS * 4) + socket.CMSG_SPACE(_CREDENTIALS.size)
         try:
-            head, extras, _flags, _address = self._socket.recvmsg(_LENGTH.size, room, socket.MSG_WAITALL | socket.MSG_CMSG_CLOEXEC)
-        except ConnectionResetError:
-            raise _gone() from None
+            head, extras, _, _ = self._socket.recvmsg(_LENGTH.size, room, socket.MSG_WAITALL | socket.MSG_CMSG_CLOEXEC)
+        except OSError as error:
+            raise _gone(error) from None
         fds, pid = _unpack_extras(extras)
+        try:
+            return Message(self._body(head), fds, pid)
+        except BaseException:
+            close_all(fds)
+            raise
+
+    def _body(self, head: bytes) -> dict[str, Any]:
         if len(head) < _LENGTH.size:
             raise _gone()
         (length,) = _LENGTH.unpack(head)
         if length > _LONGEST:
-            raise SandboxError(f"a message of {length} bytes: this is not our protocol")
-        return Message(json.loads(self._read(length)), fds, pid)
+            raise self._not_ours(f"a message of {length} bytes")
+        try:
+            body = json.loads(self._read(length))
+        except (ValueError, RecursionError):
+            raise self._not_ours("a message that is not JSON") from None
+        if not isinstance(body, dict):
+            raise self._not_ours("a message that is not a JSON object")
+        return body
+
+    def _not_ours(self, what: str) -> GoneError:
+        # Where the next message would begin is anybody's guess.
+        self.close()
+        return GoneError(f"{what} came from the other end: that is not our protocol", "make a new Sandbox")
 
     def ask(self, body: dict[str, Any], fds: Sequence[int] = ()) -> Message:
-        """Send a request and wait for its answer; an error in the answer is raised here."""
-        self.send(body, fds)
-        answer = self.receive()
-        if "error" in answer.body:
+        """Send a request and wait for its answer. An error in it is raised here, unless part of the request was done.
+
+        Ctrl-C may come while we wait; the channel can be used all the same.
+        """
+        self._asked += 1
+        self._whole(lambda: self.send({**body, "number": self._asked}, fds))
+        while True:
+            self._wait()
+            answer = self._whole(self.receive)
+            if answer.body.pop("number", None) == self._asked:
+                break
+            close_all(answer.fds)
+        if "error" in answer.body and "done" not in answer.body:
+            close_all(answer.fds)
             raise from_wire(answer.body["error"])
         return answer
 
+    def _wait(self) -> None:
+        if self.is_open:  # else receive will say so
+            poll = select.poll()
+            poll.register(self._socket, select.POLLIN)
+            poll.poll()
+
+    def _whole(self, act: Callable[[], R]) -> R:
+        try:
+            return act()
+        except KeyboardInterrupt:
+            # In the middle of a message: whatever follows would be read as its other half.
+            self.close()
+            raise
+
+    @property
+    def is_open(self) -> bool:
+        """Whether we have not hung up."""
+        return self._socket.fileno() >= 0
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether somebody is still at the other end."""
+        poll = select.poll()
+        poll.register(self._socket, 0)
+        return not poll.poll(0)  # POLLHUP needs no asking for.  poll(2)
+
+    def hang_up(self) -> None:
+        """Close it for all who hold it: threads of ours that wait for an answer, and copies in forked children."""
+        with suppress(OSError):  # the other end was quicker
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self.close()
+
     def close(self) -> None:
-        """Hang up: the other end sees the end of file."""
+        """Let go of it; once nobody here holds it any more, the other end sees the end of file."""
         self._socket.close()
 
     def _read(self, length: int) -> bytes:
@@ -119,7 +189,9 @@ def _unpack_extras(extras: list[tuple[int, int, bytes]]) -> tuple[list[int], int
     return list(fds), pid
 
 
-def _gone() -> GoneError:
+def _gone(error: OSError | None = None) -> GoneError:
+    if error and error.errno not in _HUNG_UP:
+        raise error
     return GoneError("the process at the other end has died", "make a new Sandbox; `scratchlab clean` if anything is left")
 
 

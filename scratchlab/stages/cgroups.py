@@ -15,7 +15,10 @@ from scratchlab.stages.loads import prove_cpu, prove_io, prove_memory, prove_pid
 from scratchlab.stages.sizes import machine_memory, parse_count, parse_number, parse_size, readable, whole_disk
 from scratchlab.stages.stage import Target, outside
 
-__all__ = ["cpu", "io", "join_groups", "memory", "memory_limit", "oom_kills", "parse_size", "pids", "prepare", "track"]
+__all__ = [
+    "cpu", "cpu_quota", "io", "join_groups", "memory", "memory_limit", "memory_size", "oom_kills", "parse_size", "pids",
+    "prepare", "process_count", "track",
+]  # fmt: skip
 
 
 # -- limits -----------------------------------------------------------------------------------------------------------
@@ -27,9 +30,9 @@ __all__ = ["cpu", "io", "join_groups", "memory", "memory_limit", "oom_kills", "p
     engine="docker run --cpus 0.2",
     prove=prove_cpu,
 )
-def cpu(target: Target, share: float, period_us: int = 100_000) -> None:
-    """A share of one CPU: 0.2 is 20 ms in every 100 ms, and then a wait for the next period.  cgroups(7)"""
-    quota = _quota(share, period_us)
+def cpu(target: Target, share: float | str, period_us: int = 100_000) -> None:
+    """A share of one CPU: 0.2 runs for 20 ms, then waits until 100 ms are over.  cgroups(7)"""
+    quota = cpu_quota(share, period_us)
 
     if cgroupfs.version(group := _enter(target, "cpu")) == 1:
         _enter(target, "cpuacct")  # version 1 counts elsewhere what was used
@@ -44,7 +47,7 @@ def cpu(target: Target, share: float, period_us: int = 100_000) -> None:
 )
 def memory(target: Target, maximum: int | str) -> None:
     """So many bytes of memory, "2G" or "512M"; above that, the kernel kills a process of the group.  cgroups(7)"""
-    size = _memory_size(maximum)
+    size = memory_size(maximum)
 
     group = _enter(target, "memory")
     cgroupfs.limit(group, "memory.max", str(size))
@@ -60,8 +63,7 @@ def memory(target: Target, maximum: int | str) -> None:
 )
 def pids(target: Target, maximum: int) -> None:
     """At most so many processes and threads; one more fork fails with EAGAIN, and a fork bomb fizzles out.  cgroups(7)"""
-    most = int(_machine("/proc/sys/kernel/pid_max"))
-    count = parse_count(maximum, "a limit on processes", most, "kernel.pid_max")
+    count = process_count(maximum)
 
     cgroupfs.limit(_enter(target, "pids"), "pids.max", str(count))
 
@@ -165,8 +167,8 @@ def _move(target: Target, group: str, pid: int) -> None:
 # -- what may be asked for --------------------------------------------------------------------------------------------
 
 
-def _quota(share: float, period_us: int) -> int:
-    """Microseconds of CPU time in one period. The kernel takes periods of 1 ms to 1 s, and quotas from 1 ms."""
+def cpu_quota(share: float | str, period_us: int = 100_000) -> int:
+    """Microseconds of CPU in one period: 1 ms or more, in a period of 1 ms to 1 s."""
     cpus = os.cpu_count() or 1
     number = parse_number(share, "a share of one CPU")
     if number > cpus:
@@ -182,7 +184,13 @@ def _quota(share: float, period_us: int) -> int:
     return quota
 
 
-def _memory_size(maximum: int | str) -> int:
+def process_count(maximum: int | str) -> int:
+    """How many processes. Raises InputError above what the kernel can number."""
+    return parse_count(maximum, "a limit on processes", int(_machine("/proc/sys/kernel/pid_max")), "kernel.pid_max")
+
+
+def memory_size(maximum: int | str) -> int:
+    """Bytes, in whole pages. Raises InputError above what this machine has."""
     size, total = parse_size(maximum), machine_memory()
     if size > total:
         raise InputError(f"asked for {readable(size)} of memory, and this machine has {readable(total)} (MemTotal, free -b)")

@@ -1,5 +1,6 @@
 """Name servers for a process in a network of its own: the host's, but for those that only the host can reach."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -7,7 +8,7 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from scratchlab import linux
-from scratchlab.errors import StageError
+from scratchlab.errors import KernelError, StageError
 from scratchlab.stages.stage import inside
 from scratchlab.stages.subnets import parse_address
 
@@ -31,7 +32,9 @@ def resolv(nameservers: tuple[str, ...] = (), root: str = "/") -> Resolv:
     try:
         with opened(root, "etc/resolv.conf") as place:
             _mount_file(text, place, root)
-    except FileNotFoundError:
+    except KernelError as error:
+        if (error.call, error.errno) != ("openat2", errno.ENOENT):
+            raise
         return Resolv(servers, mounted=False)
     return Resolv(servers, mounted=True)
 

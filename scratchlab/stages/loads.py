@@ -110,7 +110,9 @@ def prove_pids(target: Target) -> Proof:
         raise HostError(
             f"the machine itself refused to start more than {started} threads, before the limit of {limit}", "ulimit -u"
         )
-    what = f"a process that starts threads got {started}, then EAGAIN" if refused else f"a process that starts threads got {started}"
+    what = (
+        f"a process that starts threads got {started}, then EAGAIN" if refused else f"a process that starts threads got {started}"
+    )
     return _proof("pids", group, "pids.max", what, counters, bool(refused) and started <= int(limit))
 
 

@@ -8,7 +8,6 @@ import math
 import os
 import select
 import signal
-import sys
 from contextlib import suppress
 from typing import NoReturn
 
@@ -117,17 +116,31 @@ def join(pid: int, *kinds: str) -> None:
         raise InputError(f"no such namespace: {', '.join(sorted(unknown))}", f"there are {', '.join(linux.NAMESPACES)}")
     pidfd = linux.pidfd_open(pid)
     try:
-        theirs, ours = namespaces_of(pid), namespaces_of("self")
-        wanted = [kind for kind in kinds or linux.NAMESPACES if theirs[kind] != ours[kind]]
+        entered = _enter(pid, pidfd, kinds or tuple(linux.NAMESPACES))
+    finally:
+        os.close(pidfd)
+    if "user" in entered:
+        _after_new_credentials()
+    if "pid" in entered:
+        continue_in_child()
+
+
+def _enter(pid: int, pidfd: int, kinds: tuple[str, ...]) -> list[str]:
+    theirs, ours = namespaces_of(pid), namespaces_of("self")
+    wanted = [kind for kind in kinds if theirs[kind] != ours[kind]]
+    # Opened now: later, in there, no path leads to it any more.
+    root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
         if wanted:
             # One call: it enters the user namespace first, which gives the right to enter the others, and all or none.
             linux.setns(pidfd, sum((linux.NAMESPACES[kind] for kind in wanted), linux.Clone(0)))
+        if "mnt" in wanted:
+            # setns leads to the root of the mount table. Where the other has only been chrooted, that is the host's.
+            linux.fchdir(root)
+            linux.chroot(".")
     finally:
-        os.close(pidfd)
-    if "user" in wanted:
-        _after_new_credentials()
-    if "pid" in wanted:
-        continue_in_child()
+        os.close(root)
+    return wanted
 
 
 @inside("sethostname(2)", "uts_namespaces(7)", shell="hostname NAME", engine="docker run --hostname NAME", needs=("uts",))
@@ -148,8 +161,6 @@ def hostname(name: str, domain: str = "") -> None:
 
 def continue_in_child() -> None:
     """Let a child go on from here; this process waits outside and ends the way the child ends.  fork(2)"""
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()  # or what is buffered would be printed by both
     waiter = os.pidfd_open(os.getpid())
     child = linux.fork()
     if child:

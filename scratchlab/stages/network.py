@@ -201,7 +201,7 @@ add rule ip {table} postrouting ip saddr {wiring.subnet} oifname != "{link}" mas
     shell="nft add rule ip TABLE publish_in fib daddr type local tcp dport 8080 dnat to 172.22.0.2:80",
 )  # fmt: skip
 def publish(target: Target, spec: str | Port, by: str | None = None) -> Port:
-    """A port of the host that leads to one of yours, by a rule in the kernel or by a process that copies.  nft(8)"""
+    """A port of the host that leads to one of yours, by rules or by a process that copies.  nft(8)"""
     port = parse_publish(spec) if isinstance(spec, str) else Port(*spec)
     backend = by or ("nftables" if "nat" in target.facts else "proxy")
     if backend not in BACKENDS:

@@ -184,31 +184,54 @@ def serve_tcp(listener: socket.socket, to: tuple[str, int]) -> NoReturn:
 # -- UDP --------------------------------------------------------------------------------------------------------------
 
 
+class _Client:
+    """Who sends us datagrams, and the socket in the sandbox that stands for them."""
+
+    def __init__(self, address: tuple[str, int], to: tuple[str, int]) -> None:
+        self.address = address
+        self.inner = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.inner.connect(to)
+        self.last = time.monotonic()
+
+
+class _Datagrams:
+    """All clients of one published UDP port."""
+
+    def __init__(self, listener: socket.socket, to: tuple[str, int]) -> None:
+        self.listener, self.to = listener, to
+        self.clients: dict[tuple[str, int], _Client] = {}
+        self.loop = selectors.DefaultSelector()
+        self.loop.register(listener, selectors.EVENT_READ, None)
+
+    def carry(self, client: _Client | None) -> None:
+        """Take one datagram to where it belongs; one that nobody takes may be lost."""
+        with contextlib.suppress(OSError):
+            if client:
+                self.listener.sendto(client.inner.recv(CHUNK), client.address)
+            else:
+                data, address = self.listener.recvfrom(CHUNK)
+                client = self.clients.get(address) or self.welcome(address)
+                client.inner.send(data)
+        if client:
+            client.last = time.monotonic()
+
+    def welcome(self, address: tuple[str, int]) -> _Client:
+        """A new client."""
+        client = self.clients[address] = _Client(address, self.to)
+        self.loop.register(client.inner, selectors.EVENT_READ, client)
+        return client
+
+    def forget_idle(self) -> None:
+        """UDP has no end of a connection; those who say nothing for a minute are taken to be gone."""
+        for client in [client for client in self.clients.values() if time.monotonic() - client.last > UDP_IDLE]:
+            self.loop.unregister(client.inner)
+            self.clients.pop(client.address).inner.close()
+
+
 def serve_udp(listener: socket.socket, to: tuple[str, int]) -> NoReturn:
     """Carry every datagram to another address, from one socket for each client, and the answers back."""
-    clients: dict[tuple[str, int], socket.socket] = {}
-    last: dict[tuple[str, int], float] = {}
-    loop = selectors.DefaultSelector()
-    loop.register(listener, selectors.EVENT_READ)
-
-    def from_client() -> None:
-        data, client = listener.recvfrom(CHUNK)
-        if client not in clients:
-            clients[client] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            clients[client].connect(to)
-            loop.register(clients[client], selectors.EVENT_READ, client)
-        last[client] = time.monotonic()
-        clients[client].send(data)
-
+    datagrams = _Datagrams(listener, to)
     while True:
-        for key, _events in loop.select(UDP_IDLE):
-            with contextlib.suppress(OSError):  # nobody listens there: a datagram may be lost
-                if key.data is None:
-                    from_client()
-                else:
-                    last[key.data] = time.monotonic()
-                    listener.sendto(clients[key.data].recv(CHUNK), key.data)
-        for client in [client for client, at in last.items() if time.monotonic() - at > UDP_IDLE]:
-            del last[client]
-            loop.unregister(clients[client])
-            clients.pop(client).close()
+        for key, _events in datagrams.loop.select(UDP_IDLE):
+            datagrams.carry(key.data)
+        datagrams.forget_idle()

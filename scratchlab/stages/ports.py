@@ -60,7 +60,7 @@ def _parse_ip(word: str, text: str) -> str:
 
 
 def reserve(port: Port) -> socket.socket:
-    """Take a port on the host, so that nobody else can while it is published. Raises HostError that says who has it."""
+    """Take a port on the host, so that nobody else can. Raises HostError that says who has it."""
     kind = socket.SOCK_STREAM if port.protocol == "tcp" else socket.SOCK_DGRAM
     taken = socket.socket(socket.AF_INET, kind)
     try:
@@ -103,13 +103,12 @@ def _collide(one: Port, other: Port) -> bool:
 
 def _inodes(port: Port) -> Iterator[str]:
     """The sockets that sit on a port of this network namespace, IPv6 ones too.  proc_pid_net(5)"""
-    for table in (port.protocol, f"{port.protocol}6"):
-        with suppress(FileNotFoundError):  # a kernel without IPv6
-            for line in Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]:
-                fields = line.split()
-                listens = fields[3] == "0A" or port.protocol == "udp"
-                if listens and int(fields[1].rpartition(":")[2], 16) == port.host:
-                    yield f"socket:[{fields[9]}]"
+    tables = [Path(f"/proc/self/net/{port.protocol}{version}") for version in ("", "6")]
+    for line in (line for table in tables if table.exists() for line in table.read_text().splitlines()[1:]):
+        fields = line.split()
+        listens = fields[3] == "0A" or port.protocol == "udp"
+        if listens and int(fields[1].rpartition(":")[2], 16) == port.host:
+            yield f"socket:[{fields[9]}]"
 
 
 def _sockets(pid: int) -> set[str]:

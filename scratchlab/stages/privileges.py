@@ -72,14 +72,13 @@ def capabilities(keep: Iterable[Cap | int | str] = DEFAULT) -> None:
 
 
 def _drop_bounding(kept: int) -> None:
-    for number in range(64):
-        if not kept & (1 << number):
-            try:
-                linux.prctl(Prctl.CAPBSET_DROP, Cap(number) if number <= max(Cap) else number)
-            except KernelError as error:
-                if error.errno == errno.EINVAL:  # this kernel counts no further
-                    return
-                raise
+    unwanted = [number for number in range(64) if not kept & (1 << number)]
+    try:
+        for number in unwanted:
+            linux.prctl(Prctl.CAPBSET_DROP, Cap(number) if number <= max(Cap) else number)
+    except KernelError as error:
+        if error.errno != errno.EINVAL:  # which says: this kernel has no capability of that number, nor of a higher one
+            raise
 
 
 def _cap(word: Cap | int | str) -> Cap:

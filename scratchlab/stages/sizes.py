@@ -43,7 +43,7 @@ def parse_count(value: int | str, what: str, most: int, where: str) -> int:
 
 def readable(size: int) -> str:
     """2147483648 as "2 GB", by powers of 1024 as the kernel counts."""
-    for unit, power in (("GB", 3), ("MB", 2), ("KB", 1)):
+    for unit, power in (("TB", 4), ("GB", 3), ("MB", 2), ("KB", 1)):
         if size >= 1024**power:
             return f"{size / 1024**power:.3g} {unit}"
     return f"{size} bytes"

@@ -8,7 +8,6 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from scratchlab.errors import StageError
@@ -19,8 +18,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True)
-class About:
+class About(NamedTuple):
     """What a stage carries besides its code: the same step in other notations, and what it needs."""
 
     side: str  # "inside" or "outside"
@@ -31,13 +29,13 @@ class About:
     prove: Callable[..., Any] | None = None  # loads the limit that this stage sets, and reads the kernel's counters
 
 
-@dataclass
 class Target:
     """The process that an outside stage works on, and where the host writes what it does for it."""
 
-    pid: int  # as the host numbers it
-    journal: Journal
-    facts: dict[str, Any] = field(default_factory=dict)  # what one outside stage leaves for a later one, by stage name
+    def __init__(self, pid: int, journal: Journal) -> None:
+        self.pid = pid  # as the host numbers it
+        self.journal = journal
+        self.facts: dict[str, Any] = {}  # what one outside stage leaves for a later one, by stage name
 
     @property
     def name(self) -> str:

@@ -83,11 +83,17 @@ def test_a_refusal_says_that_the_group_is_gone() -> None:
     assert f"the group {path} is gone" in refusal(lambda: cgroupfs.enter(path, os.getpid()))
 
 
+def fill() -> None:
+    memory = bytearray(32 << 20)
+    signal.pause()
+    memory.clear()
+
+
 @needs_root
 def test_a_refusal_says_who_is_in_the_way() -> None:
     with group("memory") as path:
         if cgroupfs.version(path) == 1:
-            with process(path, lambda: (bytearray(32 << 20), signal.pause())):
+            with process(path, fill):
                 until(lambda: int(cgroupfs.show(path, "memory.current")) > 32 << 20)
                 hint = refusal(lambda: cgroupfs.limit(path, "memory.max", "1048576"))
             assert "the group uses 3" in hint

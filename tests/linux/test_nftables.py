@@ -91,6 +91,15 @@ def test_rules_belong_to_the_network_namespace_of_the_caller() -> None:
     alone(look)
 
 
+def test_a_table_that_drops_what_is_forwarded_is_named() -> None:
+    def look() -> list[str]:
+        nftables.run(TABLE)
+        nftables.run("add table ip strict\nadd chain ip strict f { type filter hook forward priority filter; policy drop; }")
+        return nftables.forward_drops()
+
+    assert alone(look) == ["ip strict"]
+
+
 def test_without_the_right_nothing_is_available() -> None:
     def look() -> bool:
         linux.setresuid(65534, 65534, 65534)

@@ -40,8 +40,12 @@ def test_the_numbers_are_those_of_the_kernel_headers() -> None:
 
 @needs((HEADERS / "linux/capability.h").exists(), "needs kernel headers: apt-get install linux-libc-dev")
 def test_the_flags_are_those_of_the_kernel_headers() -> None:
-    text = "".join((HEADERS / "linux" / name).read_text() for name in ("capability.h", "sched.h", "mount.h", "prctl.h", "openat2.h"))
-    defined = {name: int(value, 0) for name, value in re.findall(r"^#define\s+(\w+)\s+(0x[0-9a-fA-F]+|\d+)\b(?!\s*<<)", text, re.M)}
+    text = "".join(
+        (HEADERS / "linux" / name).read_text() for name in ("capability.h", "sched.h", "mount.h", "prctl.h", "openat2.h")
+    )
+    defined = {
+        name: int(value, 0) for name, value in re.findall(r"^#define\s+(\w+)\s+(0x[0-9a-fA-F]+|\d+)\b(?!\s*<<)", text, re.M)
+    }
     prefixes = {Cap: "CAP_", Clone: "CLONE_", Prctl: "PR_", Resolve: "RESOLVE_", MountAttr: "MOUNT_ATTR_"}
     wrong = {}
     for kind, prefix in prefixes.items():
@@ -188,7 +192,9 @@ print("\\n".join(call.name for call in calls))
 @needs_root
 @needs(shutil.which("strace"), "needs strace: apt-get install strace")
 def test_strace_sees_the_same_calls_as_the_ledger(tmp_path: Path) -> None:
-    names = "unshare,mount,mount_setattr,umount2,sethostname,setdomainname,prctl,capget,capset,setgroups,setresgid,setresuid,chdir"
+    names = (
+        "unshare,mount,mount_setattr,umount2,sethostname,setdomainname,prctl,capget,capset,setgroups,setresgid,setresuid,chdir"
+    )
     command = ["strace", "-e", f"trace={names}", "-o", str(tmp_path / "trace"), sys.executable, "-c", PROGRAM, str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     ledger = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.split()

@@ -109,12 +109,23 @@ def test_a_script_brings_its_interpreter_and_is_found_by_its_name(place: Path, t
 
 
 def test_a_script_of_a_version_manager_does_not_hide_the_real_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program(tmp_path / "ls", "#!/bin/sh\nexec version-manager ls\n")
-    only = program(tmp_path / "only-a-script", "#!/bin/sh\n")
+    for name in ("shims", "real"):
+        (tmp_path / name).mkdir()
+    program(tmp_path / "shims/tool", "#!/bin/sh\nexec version-manager tool\n")
+    real = shutil.copy(find("ls"), tmp_path / "real/tool")
+    only = program(tmp_path / "shims/only-a-script", "#!/bin/sh\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}/shims:{tmp_path}/real")
+
+    assert find("tool") == str(real)
+    assert find("only-a-script") == only
+
+
+def test_a_program_of_the_system_comes_before_one_in_a_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = shutil.copy(find("id"), tmp_path / "ls")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
     assert find("ls") in ("/usr/bin/ls", "/bin/ls")
-    assert find("only-a-script") == only
+    assert find(str(mine)) == str(mine)
 
 
 @pytest.mark.parametrize(
@@ -267,6 +278,13 @@ def test_a_text_file_is_not_a_program(place: Path, tmp_path: Path) -> None:
 
 def test_a_script_without_its_interpreter_is_refused(place: Path, tmp_path: Path) -> None:
     assert "/no/such/interpreter" in refusal(place, program(tmp_path / "script", "#!/no/such/interpreter\n"))
+
+
+def test_scripts_that_run_each_other_are_refused(place: Path, tmp_path: Path) -> None:
+    one = program(tmp_path / "one", f"#!{tmp_path}/two\n")
+    program(tmp_path / "two", f"#!{one}\n")
+
+    assert "more than 5 scripts" in refusal(place, one)
 
 
 @needs_root

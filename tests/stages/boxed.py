@@ -41,6 +41,7 @@ class Boxed:
         return os.waitid(os.P_PID, self.target.pid, os.WEXITED | os.WNOWAIT).si_status  # type: ignore[union-attr]
 
     def close(self) -> None:
+        os.kill(self.target.pid, signal.SIGKILL)
         self.target.journal.close()
         os.waitpid(self.target.pid, 0)
         os.close(self._answer)

@@ -135,12 +135,12 @@ def test_a_disk_limit_is_in_the_kernels_file_and_counts_what_is_written() -> Non
 
 @pytest.mark.parametrize("name", LIMITS)
 def test_applying_a_stage_twice_changes_the_limit_of_the_same_group(name: str) -> None:
-    twice = {"cpu": (0.5, 0.1), "memory": ("256M", "64M"), "pids": (9, 90)}
+    twice: dict[str, Any] = {"cpu": ((0.5,), (0.1,)), "memory": (("256M",), ("64M",)), "pids": ((9,), (90,))}
     knob = f"{name}.max"
     stage, args = LIMITS[name]
     with boxed() as box:
         said = []
-        for again in [(value,) for value in twice.get(name, ())] or [args, (disk(), None, "1M")]:
+        for again in twice.get(name, (args, (disk(), None, "1M"))):
             stage(box.target, *again)
             said.append(cgroupfs.show(group(box, name), knob))
         undos = [entry["path"] for entry in read(box.target.journal.path).undos]
@@ -204,7 +204,7 @@ WRONG = [
     (cgroups.memory, ("2X",), "'2X' is no"),
     (cgroups.memory, ("nan",), "nan"),
     (cgroups.memory, (2,), "the kernel deals in pages"),
-    (cgroups.memory, ("100T",), f"asked for 1e+05 GB of memory, and this machine has {readable(machine_memory())}"),
+    (cgroups.memory, ("100T",), f"asked for 100 TB of memory, and this machine has {readable(machine_memory())}"),
     (cgroups.pids, (0,), "0 is not above zero"),
     (cgroups.pids, (1.5,), "1.5 is not a whole number"),
     (cgroups.pids, (1 << 30,), "kernel.pid_max"),

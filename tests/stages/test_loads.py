@@ -55,11 +55,12 @@ def test_a_limit_that_is_not_enforced_is_an_error() -> None:
         path = group(box, "cpu")
         helper = fork_and(lambda: let_out(path, box.target.pid))
 
-        with pytest.raises(StageError, match="the cpu limit is written, but not enforced"):
-            loads.prove_cpu(box.target)
-
-        os.kill(helper, signal.SIGKILL)
-        os.waitpid(helper, 0)
+        try:
+            with pytest.raises(StageError, match="the cpu limit is written, but not enforced"):
+                loads.prove_cpu(box.target)
+        finally:
+            os.kill(helper, signal.SIGKILL)
+            os.waitpid(helper, 0)
 
 
 def let_out(path: str, stays: int) -> None:

@@ -1,11 +1,8 @@
 """Namespaces, from both sides: what changes inside, and that the host stays as it was."""
 
 import os
-import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,20 +10,23 @@ import pytest
 from scratchlab.errors import InputError, KernelError
 from scratchlab.journal import Journal, start_time
 from scratchlab.linux import NAMESPACES, recording
-from scratchlab.stages import namespaces, stage
-from scratchlab.stages.filesystem import private_mounts, proc
-from scratchlab.stages.namespaces import continue_in_child, hostname, join, map_ids, unshare_pid, unshare_time, unshare_user, unshare_uts
+from scratchlab.stages import namespaces
+from scratchlab.stages.namespaces import (
+    hostname,
+    join,
+    map_ids,
+    unshare_pid,
+    unshare_time,
+    unshare_user,
+    unshare_uts,
+)
 from scratchlab.stages.stage import Target, namespaces_of
 from tests.conftest import eventually, held, in_child, needs_root
+from tests.stages.processes import only_child, orphan
 
 pytestmark = needs_root
 
 ALONE = ("uts", "ipc", "mount", "net", "cgroup")
-
-
-def only_child(pid: int) -> int:
-    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(child)
 
 
 def target(pid: int) -> Target:
@@ -89,107 +89,6 @@ def test_a_new_network_has_one_link_and_a_new_control_group_view_begins_at_the_r
 
     links, groups = in_child(act)
     assert (links[0], groups) == ("lo", {"/"})
-
-
-# -- process 1 --------------------------------------------------------------------------------------------------------
-
-
-def test_the_process_goes_on_as_number_1_and_the_host_knows_it_by_another_number() -> None:
-    assert in_child(lambda: (unshare_pid(), os.getpid())[1]) == 1
-
-    with held(unshare_pid) as waiter:
-        status = Path(f"/proc/{only_child(waiter)}/status").read_text()
-
-    assert next(line.split()[1:] for line in status.splitlines() if line.startswith("NSpid"))[1:] == ["1"]
-
-
-def test_the_proc_of_a_new_pid_namespace_shows_only_its_own_processes() -> None:
-    def act() -> list[str]:
-        unshare_pid()
-        namespaces.unshare_mount()
-        private_mounts()
-        proc()
-        return [entry for entry in os.listdir("/proc") if entry.isdigit()]
-
-    assert in_child(act) == ["1"]
-
-
-@pytest.mark.parametrize(
-    ("ending", "status"),
-    [("os._exit(0)", 0), ("os._exit(7)", 7), ("raise SystemExit(3)", 3), ("1/0", 1)],
-)
-def test_the_waiter_exits_with_the_status_of_process_1(ending: str, status: int) -> None:
-    assert waiter_runs(ending).returncode == status
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
-def test_the_waiter_dies_of_the_signal_that_killed_its_child(number: signal.Signals) -> None:
-    # Without the pid namespace: of process 1, the kernel keeps off every signal that it does not handle but SIGKILL.
-    waiter = started(unshare_pid if number == signal.SIGKILL else continue_in_child)
-
-    os.kill(only_child(waiter), number)
-    _, status = os.waitpid(waiter, 0)
-
-    assert os.WTERMSIG(status) == number
-
-
-def test_what_was_printed_before_is_printed_once() -> None:
-    assert waiter_runs("print('after')", before="print('before')").stdout == "before\nafter\n"
-
-
-def test_killing_the_waiter_kills_process_1() -> None:
-    waiter = started(unshare_pid)
-    init = only_child(waiter)
-    assert start_time(init)
-
-    os.kill(waiter, signal.SIGKILL)
-    os.waitpid(waiter, 0)
-
-    assert eventually(lambda: start_time(init), 0) == 0
-
-
-def test_process_1_never_lives_on_when_its_waiter_died_before_the_promise() -> None:
-    # Killed a little later each time: before, between and after its fork and the child's promise to die with it.
-    for pause in range(100):
-        pid = os.fork()
-        if pid == 0:
-            os.setpgid(0, 0)
-            stage.serve()
-            unshare_pid()
-            signal.pause()
-        for _ in range(pause * 500):
-            pass
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        assert eventually(lambda group=pid: processes_of_group(group), []) == []
-
-
-def test_ctrl_c_reaches_process_1_and_not_the_waiter() -> None:
-    done = "import signal; signal.signal(signal.SIGINT, lambda *_: os._exit(42)); print('ready', flush=True); signal.pause()"
-    process = start_waiter(done)
-    assert process.stdout is not None
-    process.stdout.readline()
-
-    os.killpg(process.pid, signal.SIGINT)
-
-    assert process.wait(20) == 42
-
-
-def test_the_waiter_holds_no_file_open_and_leaves_no_zombie() -> None:
-    def act() -> None:
-        os.open("/dev/null", os.O_RDONLY)
-        if os.fork() == 0:  # a child from before, which ends later, while the waiter waits
-            while not Path(f"/proc/{os.getppid()}/task/{os.getppid()}/children").read_text().split()[1:]:
-                pass
-            os._exit(0)
-        unshare_pid()
-
-    with held(act) as waiter:
-        files = eventually(lambda: sorted(int(fd) for fd in os.listdir(f"/proc/{waiter}/fd")), [0, 1, 2])
-        children = eventually(lambda: len(Path(f"/proc/{waiter}/task/{waiter}/children").read_text().split()), 1)
-
-    assert files == [0, 1, 2]
-    assert children == 1
 
 
 # -- clocks -----------------------------------------------------------------------------------------------------------
@@ -261,23 +160,8 @@ def test_an_ordinary_user_can_map_itself_to_root() -> None:
 
 
 def test_a_process_in_a_new_user_namespace_still_dies_with_its_parent() -> None:
-    def act() -> int:
-        reader, writer = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            child = os.fork()
-            if child == 0:
-                unshare_user()
-                os.write(writer, b"%d" % os.getpid())
-                signal.pause()
-            signal.pause()
-        child = int(os.read(reader, 16))
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        return child
-
-    child = in_child(act)
-    assert eventually(lambda: start_time(child), 0) == 0
+    with orphan(unshare_user) as child:
+        assert eventually(lambda: start_time(child), 0) == 0
 
 
 def test_a_second_map_is_refused_and_the_error_says_why() -> None:
@@ -331,53 +215,3 @@ def test_join_refuses_what_is_no_namespace_and_a_process_that_is_gone() -> None:
         in_child(lambda: join(os.getpid(), "mount"))
     with pytest.raises(KernelError, match="ESRCH"):
         in_child(lambda: join(2**22 - 1))
-
-
-# -- helpers ----------------------------------------------------------------------------------------------------------
-
-
-def started(act: Callable[[], None]) -> int:
-    """As `held`, but the test ends the process and waits for it."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        stage.serve()
-        act()
-        os.write(writer, b"x")
-        signal.pause()
-    os.close(writer)
-    os.read(reader, 1)
-    os.close(reader)
-    return pid
-
-
-def processes_of_group(group: int) -> list[str]:
-    return [pid for pid in os.listdir("/proc") if pid.isdigit() and _group(pid) == group and start_time(int(pid))]
-
-
-def _group(pid: str) -> int:
-    try:
-        return os.getpgid(int(pid))
-    except ProcessLookupError:
-        return 0
-
-
-def start_waiter(after: str, before: str = "pass") -> "subprocess.Popen[str]":
-    """A Python that applies unshare_pid between two pieces of code."""
-    code = f"""
-import os
-from scratchlab.stages import stage
-from scratchlab.stages.namespaces import unshare_pid
-stage.serve()
-{before}
-unshare_pid()
-{after}
-"""
-    pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True, process_group=0)
-
-
-def waiter_runs(after: str, before: str = "pass") -> "subprocess.CompletedProcess[str]":
-    process = start_waiter(after, before)
-    out, err = process.communicate(timeout=20)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from scratchlab import journal, linux, shared
 from scratchlab.errors import HostError, InputError, KernelError, StageError
 from scratchlab.linux import netlink, nftables
 from scratchlab.stages import address, bridge, loopback, nat, publish, route, veth
+from scratchlab.stages.stage import Step, perform, step
 from tests.conftest import in_child, needs, needs_root
 from tests.stages.network_lab import Box, beyond, client, connected, machine, meet, refused, server
 
@@ -33,11 +35,11 @@ def sysctl(name: str) -> str:
 def test_a_new_network_has_a_loopback_only_after_it_is_switched_on() -> None:
     def there() -> tuple[bool, bool]:
         linux.unshare(linux.Clone.NEWNET)
-        before = refused(lambda: meet_self())
+        before = refused(meet_self)
         loopback()
-        return before, refused(lambda: meet_self())
+        return before, refused(meet_self)
 
-    def meet_self() -> Any:
+    def meet_self() -> socket.socket:
         listener = server(8080)
         meet(listener, client("127.0.0.1", 8080))
         return listener
@@ -62,17 +64,10 @@ def test_addresses_and_routes_are_those_that_ip_shows() -> None:
     in_child(there)
 
 
-def test_what_is_no_address_is_an_input_error() -> None:
-    def there() -> list[str]:
-        linux.unshare(linux.Clone.NEWNET)
-        said = []
-        for attempt in (lambda: address("lo", "ten"), lambda: route("10.0.0.0/8"), lambda: route("10.0.0.1", "nowhere")):
-            with pytest.raises(InputError) as raised:
-                attempt()
-            said.append(raised.value.message)
-        return said
-
-    assert in_child(there) == ["'ten' is not an address", "'10.0.0.0/8' is not an address", "'nowhere' is not an address"]
+@pytest.mark.parametrize("wrong", [step(address, "lo", "ten"), step(route, "10.0.0.0/8"), step(route, "10.0.0.1", "nowhere")])
+def test_what_is_no_address_is_an_input_error(wrong: Step) -> None:
+    with pytest.raises(InputError, match="is not an address"):
+        perform(wrong)
 
 
 def test_a_gateway_that_no_link_reaches_is_refused_in_the_kernels_words() -> None:
@@ -160,8 +155,8 @@ def test_thirty_at_once_get_thirty_subnets_and_leave_none() -> None:
         children = []
         for _ in range(30):
             if (pid := os.fork()) == 0:
+                os.close(go_writer)  # first, or the box's process would hold it open
                 box = Box("crowd")
-                os.close(go_writer)
                 os.write(writer, veth(box.target).subnet.encode() + b"\n")
                 os.read(go_reader, 1)  # end of file: all have one
                 box.end()
@@ -173,7 +168,7 @@ def test_thirty_at_once_get_thirty_subnets_and_leave_none() -> None:
 
         assert len(set(subnets)) == 30
         assert {os.waitpid(pid, 0)[1] for pid in children} == {0}
-        assert list((shared.run_directory() / "claims").iterdir()) == journal.journals() == []
+        assert [*(shared.run_directory() / "claims").iterdir(), *journal.journals()] == []
 
     machine(there)
 

@@ -1,0 +1,38 @@
+"""What the tests of stages ask about processes."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from scratchlab.journal import end_process, start_time
+from scratchlab.stages import stage
+
+
+def only_child(pid: int) -> int:
+    """The one child of a process, as this pid namespace numbers it."""
+    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(child)
+
+
+@contextmanager
+def orphan(act: Callable[[], object]) -> Iterator[int]:
+    """A process that did `act`, and whose parent has then been killed. It is killed in the end if it lives on."""
+    reader, writer = os.pipe()
+    if (parent := os.fork()) == 0:
+        if os.fork() == 0:
+            stage.serve()
+            act()
+            os.write(writer, b"%d" % os.getpid())
+        signal.pause()
+    child = int(os.read(reader, 16))
+    started = start_time(child)
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    try:
+        yield child
+    finally:
+        os.close(reader)
+        os.close(writer)
+        end_process(child, started)
