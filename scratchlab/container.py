@@ -3,9 +3,8 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from scratchlab.errors import GoneError, InputError, SandboxError
 from scratchlab.journal import Entries
@@ -22,8 +21,7 @@ NETWORKS = ("veth", "none", "host")
 APART = {"unshare_uts": "uts", "unshare_mount": "mnt", "private_mounts": "mnt", "unshare_net": "net"}
 
 
-@dataclass(frozen=True)
-class Container:
+class Container(NamedTuple):
     """What to run, and how far apart from the rest of the machine.
 
     `rootfs` is a directory that holds a root filesystem; `command`, the words of the command as seen from inside it.
@@ -36,7 +34,7 @@ class Container:
     cpus: float | str | None = 0.2  # a share of one CPU: 0.2 is 20 %
     memory: int | str | None = "2G"  # bytes, or with K, M, G
     pids: int | str | None = 512
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = {}
     workdir: str | None = None
     user: str | None = None  # name or uid, [:group or gid], looked up in the root filesystem
     volumes: tuple[str, ...] = ()  # SRC:DST[:ro]
@@ -78,7 +76,7 @@ class Container:
 
     def without(self, *stages: str) -> "Container":
         """The same container with some stages left out, by name: to see what each is for."""
-        return replace(self, left_out=self.left_out | set(stages))
+        return self._replace(left_out=self.left_out | set(stages))
 
     def check(self) -> None:
         """Look at the root filesystem for what would make the command fail. Raises InputError that says exactly what."""
@@ -102,7 +100,7 @@ class Container:
                 cwd=self.workdir or "/",
                 stream=stream,
             )
-            return replace(finished, note=self.why_killed(box, finished.code))
+            return finished._replace(note=self.why_killed(box, finished.code))
 
     @contextmanager
     def started(self, keeper: KeeperLike | None = None) -> Iterator[Sandbox]:

@@ -3,7 +3,6 @@
 import socket
 import textwrap
 import time
-from typing import Any
 
 from scratchlab.container import Container
 from scratchlab.linux.ledger import Call
@@ -29,7 +28,7 @@ def show(rootfs: str) -> None:
         for number, item in enumerate(plan, 1):
             _show_step(box, number, item)
         _look_around(box, container)
-        _show_proof(box.prove(cgroups.cpu))
+        print(f"Under load, {box.prove(cgroups.cpu)}\n")
         _fetch(box, container, port)
     print("Everything is taken back: processes, control groups, links, rules, mounts.")
     print(f"The same in one command:\n  scratchlab run --publish {port}:80 {rootfs} {' '.join(SERVER)}")
@@ -54,13 +53,6 @@ def _in_a_line(call: Call) -> str:
     """A system call as the ledger has it, but for the many lines that nft gets, which stand among the changes."""
     text = str(call).partition("\\n")[0]
     return text if text == str(call) and len(text) < WIDTH - 6 else f"{text[: WIDTH - 9]} …"
-
-
-def _show_proof(proof: dict[str, Any]) -> None:
-    print(f"The CPU limit ({proof['limit']}), under load:\n  {proof['load']}")
-    for name, (before, after) in proof["counters"].items():
-        print(f"  {name:<15} {before} → {after}")
-    print()
 
 
 def _look_around(box: Sandbox, container: Container) -> None:

@@ -37,7 +37,10 @@ def peek(path: str, knob: str) -> str:
 
 def explained(error: KernelError, path: str, knob: str, value: str = "") -> KernelError:
     """The same error with its cause, as far as the group's own files tell it."""
-    find = _CAUSES.get((knob, KernelError.symbol(error.errno or 0))) or _CAUSES.get(("*", KernelError.symbol(error.errno or 0)))
+    symbol = KernelError.symbol(error.errno or 0)
+    # Where the file itself is missing, nobody has read what was written.
+    known = knob if os.path.exists(f"{path}/{knob}") else "*"
+    find = _CAUSES.get((known, symbol)) or _CAUSES.get(("*", symbol))
     return KernelError(error.call, error.arguments, error.errno or 0, find(path, value) if find else None)
 
 

@@ -44,20 +44,27 @@ def record(name: str, arguments: Mapping[str, object], act: Callable[[], Result]
 
     Raises KernelError where `act` raised OSError.
     """
-    shown = {key: render(value) for key, value in arguments.items()}
     start = time.perf_counter()
     try:
         result = act()
     except OSError as error:
-        _note(name, shown, KernelError.symbol(error.errno or 0), start)
-        raise KernelError(name, shown, error.errno or 0) from None
-    _note(name, shown, "0" if result is None else render(result), start)
+        number, seconds = error.errno or 0, time.perf_counter() - start
+        shown = _shown(arguments)
+        _note(Call(name, shown, KernelError.symbol(number), seconds))
+        raise KernelError(name, shown, number) from None
+    if _open_ledgers:  # writing the arguments down takes longer than most calls
+        seconds = time.perf_counter() - start
+        _note(Call(name, _shown(arguments), "0" if result is None else render(result), seconds))
     return result
 
 
-def _note(name: str, shown: dict[str, str], result: str, start: float) -> None:
+def _note(call: Call) -> None:
     for calls in _open_ledgers:
-        calls.append(Call(name, shown, result, time.perf_counter() - start))
+        calls.append(call)
+
+
+def _shown(arguments: Mapping[str, object]) -> dict[str, str]:
+    return {key: render(value) for key, value in arguments.items()}
 
 
 class Bare(str):

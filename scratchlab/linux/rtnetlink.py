@@ -9,7 +9,6 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator, Mapping
-from importlib.util import find_spec, module_from_spec
 from typing import Any, NamedTuple
 
 from scratchlab.errors import HostError, KernelError
@@ -158,6 +157,8 @@ def classes() -> Mapping[str, Any]:
     """
     if "pyroute2" in sys.modules:
         return _import_classes()
+    from importlib.util import find_spec, module_from_spec
+
     spec = find_spec("pyroute2")
     if spec is None:
         raise HostError("the Python package pyroute2 is not installed", "python -m pip install pyroute2")

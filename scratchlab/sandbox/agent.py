@@ -120,7 +120,7 @@ def _inside(body: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[
     # Ctrl-C in a notebook reaches a learner's function that never ends as it would in the notebook itself.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return steps.play(body["steps"]), []
+        return steps.play(body["steps"], ledger=body["ledger"]), []
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 

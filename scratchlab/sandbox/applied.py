@@ -1,7 +1,6 @@
 """What applying a step gives back: the changes, inside and on the host, and the ledger. Its repr is the lesson."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scratchlab.linux.ledger import Call
 from scratchlab.stages.stage import Step
@@ -10,8 +9,7 @@ if TYPE_CHECKING:
     from scratchlab.observe import Change
 
 
-@dataclass(frozen=True)
-class Applied:
+class Applied(NamedTuple):
     """One step as it was done."""
 
     step: Step
@@ -48,8 +46,7 @@ class Applied:
         return "\n".join(parts)
 
 
-@dataclass(frozen=True)
-class Replayed:
+class Replayed(NamedTuple):
     """The steps that a new sandbox was built from. What ran or was written in between is gone."""
 
     steps: tuple[Step, ...]

@@ -78,9 +78,9 @@ class Keeper:
         self._boxes[kept.name] = Box(Target(pid, kept), os.pidfd_open(pid), adopted=True)
         return {"name": kept.name}, []
 
-    def outside(self, box: str, pid: int, steps: list[dict[str, Any]]) -> Answer:
+    def outside(self, box: str, pid: int, steps: list[dict[str, Any]], ledger: bool = True) -> Answer:
         """Do outside steps to a sandbox whose agent is now `pid`."""
-        return play(steps, self._target(box, pid)), []
+        return play(steps, self._target(box, pid), ledger=ledger), []
 
     def missing(self, box: str, pid: int, stage_name: str) -> Answer:
         """Raise StageError where a stage of ours would act on the host because the process is not apart yet."""

@@ -6,8 +6,7 @@ import select
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from scratchlab.errors import GoneError, InputError
 
@@ -18,8 +17,7 @@ _CHUNK = 1 << 16
 Sink = Callable[[str], Any]
 
 
-@dataclass(frozen=True)
-class Finished:
+class Finished(NamedTuple):
     """How a command ended, and what it said."""
 
     argv: tuple[str, ...]

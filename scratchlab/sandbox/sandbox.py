@@ -20,6 +20,7 @@ from scratchlab.stages.stage import Step, about
 
 if TYPE_CHECKING:  # for looking only: a container that nobody looks at need not wait 10 ms for this import
     from scratchlab.observe import Snapshot
+    from scratchlab.stages.loads import Proof
 
 
 class Sandbox:
@@ -64,17 +65,18 @@ class Sandbox:
         steps.check(step)
         self._call("missing", stage_name=step.name)
         before = self._observe()
-        (result,) = self.play([step])
+        (result,) = self.play([step], ledger=True)
         after = self._observe()
         return Applied.of(step, result, _changes(before, after, self.name))
 
-    def play(self, todo: Iterable[Step]) -> list[dict[str, Any]]:
+    def play(self, todo: Iterable[Step], ledger: bool = False) -> list[dict[str, Any]]:
         """Do many steps, without looking at what they change: neighbours on the same side go in one message."""
         results: list[dict[str, Any]] = []
         for side, group in itertools.groupby(todo, key=lambda step: about(step.stage).side):
             neighbours = list(group)
             packed = [steps.pack(step) for step in neighbours]
-            answer = self._call("outside", steps=packed) if side == "outside" else self.ask({"do": "inside", "steps": packed})
+            body = {"steps": packed, "ledger": ledger}
+            answer = self._call("outside", **body) if side == "outside" else self.ask({"do": "inside", **body})
             close_all(answer.fds)
             self.pid = answer.pid if side == "inside" else self.pid
             self.steps += neighbours[: len(answer.body.get("done", packed))]
@@ -91,10 +93,11 @@ class Sandbox:
         """Leave one stage out, by building a new sandbox from all other steps."""
         return self._replay([step for step in self.steps if step.stage is not stage])
 
-    def prove(self, stage: Callable[..., Any]) -> "dict[str, Any]":
+    def prove(self, stage: Callable[..., Any]) -> "Proof":
         """Load the limit that a stage set. Gives the kernel's own counters, or raises StageError if it does not hold."""
-        proof: dict[str, Any] = self._call("prove", stage_name=stage.__name__).body["ok"]
-        return proof
+        from scratchlab.stages.loads import Proof
+
+        return Proof.from_data(self._call("prove", stage_name=stage.__name__).body["ok"])
 
     # -- looking ------------------------------------------------------------------------------------------------------
 

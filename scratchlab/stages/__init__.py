@@ -1,7 +1,7 @@
 """Isolation, one callable step at a time: `stages.hostname`, and `stages.STAGES` with all of them by name."""
 
 from scratchlab.stages.cgroups import cpu, io, memory, pids
-from scratchlab.stages.filesystem import bind, chroot, devices, mask, overlay, pivot, private_mounts, proc, readonly, sysfs, tmpfs
+from scratchlab.stages.filesystem import bind, chroot, devices, mask, mount_points, overlay, pivot, private_mounts, proc, readonly, sysfs, tmpfs
 from scratchlab.stages.namespaces import (
     hostname,
     join,
@@ -21,7 +21,8 @@ from scratchlab.stages.stage import STAGES, Step, Target, about, inside, outside
 
 __all__ = [
     "STAGES", "Step", "Target", "about", "address", "bind", "bridge", "capabilities", "chroot", "cpu", "devices", "hostname",
-    "inside", "io", "join", "loopback", "map_ids", "mask", "memory", "nat", "no_new_privs", "outside", "overlay", "pids",
+    "inside", "io", "join", "loopback", "map_ids", "mask", "memory",
+    "mount_points", "nat", "no_new_privs", "outside", "overlay", "pids",
     "pivot", "private_mounts", "proc", "publish", "readonly", "resolv", "rlimits", "route", "step", "sysfs", "tmpfs",
     "unshare_cgroup", "unshare_ipc", "unshare_mount", "unshare_net", "unshare_pid", "unshare_time", "unshare_user",
     "unshare_uts", "user", "veth",

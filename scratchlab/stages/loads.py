@@ -9,7 +9,6 @@ import select
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from scratchlab.errors import HostError, StageError
@@ -23,8 +22,7 @@ MIB = 1 << 20
 _MADV_POPULATE_WRITE = 23  # madvise(2); Python's mmap does not know it yet
 
 
-@dataclass(frozen=True)
-class Proof:
+class Proof(NamedTuple):
     """What a load did at a limit, and what the kernel counted meanwhile."""
 
     stage: str
@@ -41,11 +39,12 @@ class Proof:
         heading = f"{self.stage}: the limit {'holds' if self.held else 'DOES NOT HOLD'}"
         return "\n".join([heading, *(f"  {name:{width}}  {text}" for name, text in rows.items())])
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return str(self)
 
     def to_data(self) -> dict[str, Any]:
         """What another process needs to have the same Proof."""
-        return asdict(self)
+        return self._asdict()
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> "Proof":
@@ -72,8 +71,8 @@ def prove_cpu(target: Target) -> Proof:
     what = f"{_many(loops, 'busy loop')} for {ran.seconds:.2f} s got {ran.cpu:.2f} s: {ran.cpu / ran.seconds:.0%} of one CPU"
     if not throttled and ran.cpu < ran.seconds * quota / period:
         raise HostError(f"{what}; that is below the limit, since other work keeps the CPUs busy", "try again")
-    # The load may start and end in the middle of a period, so one quota more is fair; the kernel hands it out in slices of 5 ms.
-    fair = (ran.seconds / period + 1) * quota + 0.01 * loops
+    # The load may start and end in the middle of a period, so one quota more is fair; and a slice may run over its end.
+    fair = (ran.seconds / period + 1) * quota + 0.05 * loops
     return _proof("cpu", group, "cpu.max", what, counters, throttled and ran.cpu <= fair)
 
 

@@ -95,11 +95,11 @@ def test_a_group_that_is_gone_is_an_error_before_there_is_a_child() -> None:
 
 @needs_root
 def test_many_may_make_and_remove_groups_while_the_node_comes_and_goes() -> None:
-    node = os.path.dirname(cgroupfs.path_of("pids", NAME))
+    node = os.path.dirname(cgroupfs.path_of("freezer", NAME))  # a tree in which no other sandbox keeps the node alive
 
     def act() -> None:
         for number in range(100):
-            cgroupfs.remove(cgroupfs.create("pids", f"{NAME}-{os.getpid()}-{number}"))
+            cgroupfs.remove(cgroupfs.create("freezer", f"{NAME}-{os.getpid()}-{number}"))
             with suppress(OSError):
                 os.rmdir(node)
 
@@ -111,7 +111,7 @@ def test_many_may_make_and_remove_groups_while_the_node_comes_and_goes() -> None
 
 @needs_root
 def test_the_last_group_takes_our_node_with_it() -> None:
-    with group("pids") as path:
+    with group("freezer") as path:
         node = Path(path).parent
 
     # Other sandboxes of this machine may have groups in it.
