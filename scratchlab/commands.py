@@ -17,7 +17,7 @@ from scratchlab.errors import GoneError, HostError, InputError, SandboxError
 
 def run(arguments: argparse.Namespace) -> int:
     """Run a command in a container, on our terminal or files. Gives its exit status."""
-    from scratchlab.container import Container
+    from scratchlab.container import DEFAULT_MEMORY, Container
 
     container = Container(
         rootfs=arguments.rootfs,
@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
         name=arguments.name,
         hostname=arguments.hostname,
         cpus=arguments.cpus,
-        memory=arguments.memory,
+        memory=getattr(arguments, "memory", DEFAULT_MEMORY),
         pids=arguments.pids,
         env=_environment(arguments.env),
         workdir=arguments.workdir,

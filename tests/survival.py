@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,7 @@ def on_a_machine_of_its_own(act: Callable[[], R]) -> R:
     """Do `act` as pid 1, with a network, a /run and sysctls of its own: so whatever is left there is ours."""
 
     def machine() -> R:
+        linux.prctl(linux.Prctl.SET_PDEATHSIG, signal.SIGKILL)
         linux.mount(None, "/", None, Mount.REC | Mount.PRIVATE)
         linux.mount("proc", "/proc", "proc")
         linux.mount("tmpfs", "/run", "tmpfs", Mount(0), "mode=755")
@@ -36,6 +38,7 @@ def on_a_machine_of_its_own(act: Callable[[], R]) -> R:
         return act()
 
     def apart() -> R:
+        linux.prctl(linux.Prctl.SET_PDEATHSIG, signal.SIGKILL)
         linux.unshare(Clone.NEWNS | Clone.NEWNET | Clone.NEWPID)
         return in_child(machine)
 
@@ -96,6 +99,8 @@ def forked(act: Callable[[], object]) -> int:
         try:
             act()
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stderr.flush()
             os._exit(status)

@@ -6,11 +6,13 @@ that moves itself (0, written to version 1's `tasks`).
 """
 
 import ctypes
+import errno
 import os
 import signal
 
 from scratchlab.errors import KernelError
 from scratchlab.linux.cgroupfs import version
+from scratchlab.linux.flags import Clone
 from scratchlab.linux.ledger import Bare, record
 from scratchlab.linux.posix import fork
 
@@ -21,16 +23,16 @@ _PR_GET_TID_ADDRESS = 40
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def fork_into(*groups: str) -> int:
-    """Fork a child that is born in these groups, one of each tree; gives what fork gives.  fork(2)
+def fork_into(*groups: str, namespaces: Clone = Clone(0)) -> int:
+    """Fork a child that is born in these groups, one of each tree, and in new namespaces; gives what fork gives.  fork(2)
 
-    The child is in all of them before it goes on; its parent may look a moment too early.
+    The child is in all groups before it goes on; its parent may look a moment too early. Raises KernelError.
     """
     born_in = [group for group in groups if version(group) == 2]
     # Opened by the parent: so a missing group is the parent's error, before there is a child.
     doors = [_open(f"{group}/tasks", os.O_WRONLY) for group in groups if group not in born_in]
     try:
-        pid = _clone_into(born_in[0]) if born_in else fork()
+        pid = _clone(born_in[0] if born_in else None, namespaces) if born_in or namespaces else fork()
         if pid == 0:
             _walk_in(doors)
         return pid
@@ -52,24 +54,29 @@ def _open(path: str, flags: int) -> int:
     return record("open", {"pathname": path, "flags": Bare(hex(flags))}, lambda: os.open(path, flags | os.O_CLOEXEC))
 
 
-def _clone_into(group: str) -> int:
-    """What fork(2) of the C library does, but with a group.  clone3(2)"""
-    tid_address = ctypes.c_ulong()
-    if _libc.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(tid_address), 0, 0, 0) != 0:
-        return _fork_and_move(group)
-    # The C library keeps the thread's number in memory; the kernel must write the child's there, as for fork.
-    flags = _INTO_CGROUP | _CHILD_SETTID | _CHILD_CLEARTID
-    directory = _open(group, os.O_RDONLY | os.O_DIRECTORY)
-    words = (ctypes.c_uint64 * 11)(flags, 0, tid_address.value, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, directory)
+def _clone(group: str | None, namespaces: Clone) -> int:
+    """What fork(2) of the C library does, but with a group, or with namespaces.  clone3(2)"""
+    directory = _open(group, os.O_RDONLY | os.O_DIRECTORY) if group else None
     try:
-        return record("clone3", {"flags": Bare("INTO_CGROUP"), "cgroup": group}, lambda: _clone3(words))
+        return _clone_into(directory, group, namespaces)
     except KernelError as error:
         # Old kernels, and the seccomp filters of container engines, say that there is no such call.
-        if KernelError.symbol(error.errno or 0) not in ("ENOSYS", "E2BIG", "EPERM"):
+        if namespaces or not group or KernelError.symbol(error.errno or 0) not in ("ENOSYS", "E2BIG", "EPERM"):
             raise
         return _fork_and_move(group)
     finally:
-        os.close(directory)
+        if directory is not None:
+            os.close(directory)
+
+
+def _clone_into(directory: int | None, group: str | None, namespaces: Clone) -> int:
+    # The C library keeps the thread's number in memory; the kernel must write the child's there, as for fork.
+    tid_address = ctypes.c_ulong()
+    if _libc.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(tid_address), 0, 0, 0) != 0:
+        raise KernelError("clone3", {}, errno.ENOSYS)
+    flags = _CHILD_SETTID | _CHILD_CLEARTID | namespaces | (0 if directory is None else _INTO_CGROUP)
+    words = (ctypes.c_uint64 * 11)(flags, 0, tid_address.value, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, directory or 0)
+    return record("clone3", {"flags": namespaces, "cgroup": group}, lambda: _clone3(words))
 
 
 def _clone3(words: "ctypes.Array[ctypes.c_uint64]") -> int:

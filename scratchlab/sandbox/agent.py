@@ -27,7 +27,7 @@ _status_pipes: dict[int, int] = {}
 
 
 def main(channel: Channel, keeper: int) -> NoReturn:
-    """Serve one sandbox until the other end hangs up. Called in a child that the process `keeper` has just forked."""
+    """Serve one sandbox until the other end hangs up. Called in a child that the process behind the pidfd `keeper` has just forked."""
     try:
         _become_agent(channel, keeper)
         with contextlib.suppress(GoneError):  # the other end hung up: the sandbox is over
@@ -62,15 +62,16 @@ def _wait(*fds: int) -> set[int]:
 def _become_agent(channel: Channel, keeper: int) -> None:
     gc.disable()  # a collection would copy every page that is still shared with the keeper
     stage.serve()
+    linux.prctl(linux.Prctl.SET_PDEATHSIG, signal.SIGKILL)
+    if select.select([keeper], [], [], 0)[0]:
+        os._exit(1)  # it died before we could promise to die with it; as pid 1 we could not tell by getppid(2)
+    os.setsid()  # Ctrl-C on the terminal is for the program that we serve, which tells us
     null = os.open("/dev/null", os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
     # The keeper's other sandboxes, reserved ports and journals are none of our business.
     os.closerange(3, channel.fileno())
     os.closerange(channel.fileno() + 1, 1 << 20)
-    linux.prctl(linux.Prctl.SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != keeper:
-        os._exit(1)  # it died before it could promise to take us along
     linux.prctl(linux.Prctl.SET_CHILD_SUBREAPER, 1)  # orphans come to us, with or without a pid namespace
     _show_as("scratchlab agent")
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTOU, signal.SIGTTIN):

@@ -46,10 +46,11 @@ class Sandbox:
         exact: bool = False,
         facts: dict[str, Any] | None = None,
         controllers: Sequence[str] = (),
+        init: bool = False,
     ) -> None:
         self.steps: list[Step] = []
         self._keeper = keeper or client.keeper()
-        self._wanted = {"name": name, "exact": exact, "facts": facts, "controllers": list(controllers)}
+        self._wanted = {"name": name, "exact": exact, "facts": facts, "controllers": list(controllers), "init": init}
         self._lock = threading.Lock()
         self._start()
 
@@ -183,6 +184,9 @@ class Sandbox:
             return
         with client.uninterrupted():
             channel, self._channel = self._channel, None
+            if self._forks != client.forks:
+                channel.close()  # our copy only: the sandbox is our parent's
+                return
             channel.hang_up()
             try:
                 self._keeper.call("close", box=self.name)
