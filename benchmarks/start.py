@@ -91,7 +91,9 @@ def peers(folder: Path, rootfs: str) -> list[Contestant]:
     for runtime in ("runc", "crun"):
         if shutil.which(runtime):
             root = str(folder / f"{runtime}-state")
-            found.append(Contestant(f"{runtime} run", command(runtime, "--root", root, "run", "--bundle", bundle, f"bench-{os.getpid()}")))
+            found.append(
+                Contestant(f"{runtime} run", command(runtime, "--root", root, "run", "--bundle", bundle, f"bench-{os.getpid()}"))
+            )
     if shutil.which("bwrap"):
         words = ("bwrap", "--unshare-all", "--bind", rootfs, "/", "--proc", "/proc", "--dev", "/dev", "/bin/true")
         found.append(Contestant("bwrap --unshare-all", command(*words)))

@@ -1,11 +1,11 @@
 """Build a container around a process, one kernel call at a time, and see what the kernel changed.
 
-    >>> from scratchlab import Sandbox, stages
-    >>> box = Sandbox("web")
-    >>> box.apply(stages.unshare_uts)
-    >>> box.apply(stages.hostname, "web")
-    >>> box.run("hostname").out
-    'web'
+>>> from scratchlab import Sandbox, stages
+>>> box = Sandbox("web")
+>>> box.apply(stages.unshare_uts)
+>>> box.apply(stages.hostname, "web")
+>>> box.run("hostname").out
+'web'
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from scratchlab import linux, stages
     from scratchlab.container import Container
-    from scratchlab.observe import Snapshot, diff
+    from scratchlab.observe import Snapshot as Snapshot
+    from scratchlab.observe.diff import diff as diff
     from scratchlab.sandbox import Sandbox
 
 __version__ = "0.1.0"

@@ -109,7 +109,9 @@ def _add_run(add: Subparsers) -> None:
     run.add_argument("-p", "--publish", "-publish", action="append", default=[], metavar="[IP:]HOST:CONTAINER[/udp]",
                      help="make a port of the container reachable on the host; may be repeated")  # fmt: skip
     run.add_argument("--cpus", type=_or_none, default="0.2", metavar="N", help="share of one CPU (0.2), or none")
-    run.add_argument("--memory", type=_or_none, default=argparse.SUPPRESS, metavar="SIZE", help="memory, as 512M or 2G (2G), or none")
+    run.add_argument(
+        "--memory", type=_or_none, default=argparse.SUPPRESS, metavar="SIZE", help="memory, as 512M or 2G (2G), or none"
+    )
     run.add_argument("--pids", type=_or_none, default="512", metavar="N", help="processes and threads (512), or none")
     run.add_argument("--hostname", default="container", metavar="NAME", help="hostname (container)")
     run.add_argument("--name", default="", metavar="NAME", help="name for ps, exec and stop")

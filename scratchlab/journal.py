@@ -153,7 +153,10 @@ class Entries:
 
     @property
     def orphaned(self) -> bool:
-        """Whether the owner is dead. One that has not signed yet is about to, or died before: after a while, the latter."""
+        """Whether the owner is dead.
+
+        One that has not signed yet is about to, or died before it could: after a while, the latter.
+        """
         return not self.alive if self.owner else self._touched < time.time() - 10
 
 
@@ -236,14 +239,20 @@ def _take_back(entry: dict[str, Any]) -> str:
 
 def end_process(pid: int, started: int) -> None:
     """Kill a process if it is still the one that started then."""
-    with suppress(ProcessLookupError):
+    try:
         pidfd = os.pidfd_open(pid)
-        try:
-            # The pidfd is opened first: what it names cannot be replaced by another process with the same number.
-            if start_time(pid) == started:
+    except OSError as error:
+        # EINVAL, before Linux 6.15: the number is in use still, but as that of a session whose leader has died.
+        if error.errno in (errno.ESRCH, errno.EINVAL):
+            return
+        raise
+    try:
+        # The pidfd is opened first: what it names cannot be replaced by another process with the same number.
+        if start_time(pid) == started:
+            with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        finally:
-            os.close(pidfd)
+    finally:
+        os.close(pidfd)
 
 
 def remove_file(path: str) -> None:

@@ -13,7 +13,7 @@ from tests.conftest import eventually
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRATCHLAB = (sys.executable, "-m", "scratchlab.cli")
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
 
 # The same as another user, who could perhaps not even read this checkout: so all of it is read before.
 BECOME_NOBODY = """

@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_process_1_is_our_init_and_only_its_own_processes_are_there(rootfs: Path
 def test_init_shows_neither_the_hosts_command_line_nor_its_environment(rootfs: Path) -> None:
     shown = said(
         "run", rootfs, "bash", "-c", "tr() { cat -v; }; tr </proc/1/cmdline; tr </proc/1/environ",
-        env={**os.environ, "SECRET": "of the host", "PYTHONPATH": "."}, cwd=Path(__file__).parent.parent,
+        env={**os.environ, "SECRET": "of the host", "PYTHONPATH": os.pathsep.join(sys.path)}, cwd=Path(__file__).parent.parent,
     )  # fmt: skip
 
     assert shown.replace("^@", "") == "scratchlab agent"

@@ -252,8 +252,9 @@ def test_tests_wait_for_conditions_and_not_for_time(path: Path) -> None:
     in_loops = {sleep for loop in ast.walk(tree) if isinstance(loop, ast.While | ast.For) for sleep in ast.walk(loop)}
     sleeps = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) in ("time.sleep", "sleep")]
 
-    # A sleep in a loop polls for something. One on its own hopes that the machine is fast enough.
-    assert [node.lineno for node in sleeps if node not in in_loops] == []
+    # A sleep in a loop polls for something. One on its own hopes that the machine is fast enough, unless its line says why not.
+    lines = path.read_text().splitlines()
+    assert [node.lineno for node in sleeps if node not in in_loops and "  # " not in lines[node.lineno - 1]] == []
 
 
 @each(ALL)

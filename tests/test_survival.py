@@ -36,10 +36,13 @@ def container(rootfs: Path, name: str) -> Container:
 # -- at every step ----------------------------------------------------------------------------------------------------
 
 
-def play(made: Container, keeper: client.KeeperLike, stop: int, tell: int, go_on: int) -> None:
+def play(made: Container, victim: str, stop: int, tell: int, go_on: int) -> None:
     """What Container.started() does, one step at a time, with a rest after `stop` steps, in which somebody may die."""
-    plan = made.plan()
-    box = Sandbox(made.name, keeper=keeper, exact=True, controllers=made._controllers())
+    keeper, plan = VICTIMS[victim][0](), made.plan()
+    init = victim != "the waiter"  # which is only there where unshare_pid was a step, as in a lesson
+    if init:
+        plan = [step for step in plan if step.name != "unshare_pid"]
+    box = Sandbox(made.name, keeper=keeper, exact=True, controllers=made._controllers(), init=init)
     waiter = box.pid
     try:
         for step in plan[:stop]:
@@ -55,14 +58,14 @@ def play(made: Container, keeper: client.KeeperLike, stop: int, tell: int, go_on
         box.close()
 
 
-def resting(made: Container, make_keeper: Callable[[], client.KeeperLike], stop: int) -> tuple[int, list[int], int]:
+def resting(made: Container, victim: str, stop: int) -> tuple[int, list[int], int]:
     """A program that rests after `stop` steps: its pid, those of waiter, agent and keeper, and how to wake it."""
     (tell_out, tell_in), (go_out, go_in) = os.pipe(), os.pipe()
 
     def program() -> None:
         for end in (tell_out, go_in):
             os.close(end)
-        play(made, make_keeper(), stop, tell_in, go_out)
+        play(made, victim, stop, tell_in, go_out)
         client._hang_up()  # as at the end of any program
 
     pid = forked(program)
@@ -73,7 +76,7 @@ def resting(made: Container, make_keeper: Callable[[], client.KeeperLike], stop:
     return pid, pids, go_in
 
 
-VICTIMS = {
+VICTIMS: dict[str, tuple[Callable[[], client.KeeperLike], int]] = {
     "the command line": (client.LocalKeeper, -1),
     "the agent": (client.LocalKeeper, 1),
     "the waiter": (client.LocalKeeper, 0),
@@ -84,14 +87,14 @@ VICTIMS = {
 
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_killed_after_any_step_of_the_plan_nothing_is_left(busybox_rootfs: Path, victim: str) -> None:
-    make_keeper, index = VICTIMS[victim]
+    index = VICTIMS[victim][1]
     made = container(busybox_rootfs, "step")
 
     def act() -> dict[int, object]:
         wrong: dict[int, object] = {}
         before = left()
         for stop in range(len(made.plan()) + 1):
-            program, pids, go_on = resting(made, make_keeper, stop)
+            program, pids, go_on = resting(made, victim, stop)
             kill([*pids, program][index])
             if victim == "the keeper":
                 journal.clean()  # while the program lives, but rests
@@ -102,6 +105,7 @@ def test_killed_after_any_step_of_the_plan_nothing_is_left(busybox_rootfs: Path,
             expected = -signal.SIGKILL if index == -1 else 0
             if (found := difference(before)) or status != expected:
                 wrong[stop] = (status, found)
+                break  # after each, it would be waited for again
         return wrong
 
     assert on_a_machine_of_its_own(act) == {}
@@ -145,15 +149,14 @@ def test_killed_between_any_two_lines_of_the_hosts_side_nothing_is_left(busybox_
             pass
 
     def act() -> tuple[int, dict[int, object]]:
-        wrong: dict[int, object] = {}
         before = left()
         for line in moments(20 // SLOW):
             if wait(forked(partial(life, line))) == 0:
-                return line, wrong
+                return line, {}
             unsigned()
             journal.clean()
             if found := difference(before):
-                wrong[line] = found
+                return line, {line: found}
         raise AssertionError("it never ended")
 
     lines, wrong = on_a_machine_of_its_own(act)
@@ -184,6 +187,34 @@ def test_a_daemon_of_the_command_ends_with_the_container(busybox_rootfs: Path, w
         return finished.status, difference(before)
 
     assert on_a_machine_of_its_own(act) == (3, {})
+
+
+EATERS = "for n in 1 2 3 4 5 6 7 8; do dd if=/dev/zero of=/dev/null bs=16M count=3 2>&- & done; wait; echo survived"
+
+
+def test_when_memory_runs_out_commands_are_killed_and_not_pid_1(busybox_rootfs: Path) -> None:
+    def act() -> tuple[str, bool, object]:
+        before = left()
+        command = ("sh", "-c", EATERS)
+        made = Container(str(busybox_rootfs), command, name=f"{PREFIX}-memory", memory="24M", cpus=None, network="none")
+        with made.started() as box:
+            said = box.run(*made.command).out
+            killed = box.oom_kills() > 0
+        client._hang_up()
+        return said, killed, difference(before)
+
+    assert on_a_machine_of_its_own(act) == ("survived", True, {})
+
+
+def test_a_limit_that_kills_even_pid_1_is_told_as_what_it_is(busybox_rootfs: Path) -> None:
+    def act() -> tuple[str | None, str, object]:
+        before = left()
+        made = Container(str(busybox_rootfs), ("tail", "/dev/zero"), name=f"{PREFIX}-memory", memory="6M", network="none")
+        finished = made.run()
+        client._hang_up()
+        return finished.signal, finished.note, difference(before)
+
+    assert on_a_machine_of_its_own(act) == ("SIGKILL", "killed: out of memory, limit 6 MB", {})
 
 
 def test_sandboxes_that_a_program_forgets_are_closed_with_its_next_call_and_at_its_end() -> None:

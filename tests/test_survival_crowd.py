@@ -46,7 +46,7 @@ def test_the_command_line_killed_at_any_moment_leaves_nothing_after_clean(busybo
         for _ in range(TRIES):
             moment = moments.uniform(0, LONGEST)
             program = subprocess.Popen(run(busybox_rootfs, "killed", 18080, "sleep", "1000"))
-            time.sleep(moment)
+            time.sleep(moment)  # a random moment is what is tested
             program.kill()
             program.wait()
             cleaned = subprocess.run([*CLI, "clean"], capture_output=True, check=False)
@@ -79,7 +79,7 @@ def interrupted(words: list[str], moment: float) -> tuple[int, str]:
     pid, terminal = os.forkpty()
     if pid == 0:
         os.execv(words[0], words)
-    time.sleep(moment)
+    time.sleep(moment)  # a random moment is what is tested
     os.write(terminal, b"\x03")
     said = b""
     with suppress(OSError):  # EIO: nobody has the other side open any more

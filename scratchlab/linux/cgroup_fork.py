@@ -24,9 +24,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def fork_into(*groups: str, namespaces: Clone = Clone(0)) -> int:
-    """Fork a child that is born in these groups, one of each tree, and in new namespaces; gives what fork gives.  fork(2)
+    """Fork a child that is born in these groups, one of each tree, and in new namespaces.  fork(2), clone3(2)
 
-    The child is in all groups before it goes on; its parent may look a moment too early. Raises KernelError.
+    Gives what fork gives. The child is in all groups before it goes on; its parent may look a moment too early.
+    Raises KernelError.
     """
     born_in = [group for group in groups if version(group) == 2]
     # Opened by the parent: so a missing group is the parent's error, before there is a child.

@@ -21,9 +21,21 @@ def libraries_of(program: str, loader: str, modules: Sequence[str] = ()) -> list
     if missing:
         raise InputError(f"{program} does not run on this machine: {', '.join(missing)} not found", f"check: ldd {program}")
     # As if the modules were loaded before the program: one question for all of Python's seventy.
-    preload = ":".join([*_LOADED_LATER, *modules])
-    also, _ = parse_list(_ask_loader(loader, "--preload", preload, program))
+    try:
+        also = _with_modules(program, loader, modules)
+    except InputError:
+        # One cannot be loaded on this host either, such as dbm without its library. It is no loss; it takes seventy questions.
+        also = [path for module in modules if _loads(module, loader) for path in _with_modules(program, loader, [module])]
     return list(dict.fromkeys(found + also))
+
+
+def _with_modules(program: str, loader: str, modules: Sequence[str]) -> list[str]:
+    found, _ = parse_list(_ask_loader(loader, "--preload", ":".join([*_LOADED_LATER, *modules]), program))
+    return found
+
+
+def _loads(module: str, loader: str) -> bool:
+    return not parse_list(_ask_loader(loader, module))[1]
 
 
 def parse_list(text: str) -> tuple[list[str], list[str]]:

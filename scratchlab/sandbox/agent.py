@@ -13,7 +13,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from scratchlab import linux
@@ -27,7 +27,7 @@ _status_pipes: dict[int, int] = {}
 
 
 def main(channel: Channel, keeper: int) -> NoReturn:
-    """Serve one sandbox until the other end hangs up. Called in a child that the process behind the pidfd `keeper` has just forked."""
+    """Serve one sandbox until the other end hangs up. Called in a child just forked; `keeper` is its parent's pidfd."""
     try:
         _become_agent(channel, keeper)
         with contextlib.suppress(GoneError):  # the other end hung up: the sandbox is over
@@ -130,7 +130,8 @@ def _run(body: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int
     """Start a command; its end is written to the last of `fds`, so that many can run at once."""
     *standard, status = fds
     try:
-        started = spawn.start(body, standard)
+        with _first_to_die():
+            started = spawn.start(body, standard)
     except BaseException:
         os.close(status)
         raise
@@ -138,6 +139,25 @@ def _run(body: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int
         close_all(standard)
     _status_pipes[started.pid] = status
     return {"ok": {"pid": started.pid}}, [started.terminal] if started.terminal is not None else []
+
+
+@contextlib.contextmanager
+def _first_to_die() -> Iterator[None]:
+    """What is born in here is killed before us when memory runs out: with pid 1 all would die, and who could tell of it?
+
+    A child begins with our own inclination to be chosen, and anybody may raise that.  proc_pid_oom_score_adj(5)
+    """
+    try:
+        with open("/proc/self/oom_score_adj") as inclination:
+            usual = inclination.read()
+            linux.write_file("/proc/self/oom_score_adj", "1000")
+    except OSError:  # no /proc here
+        yield
+        return
+    try:
+        yield
+    finally:
+        linux.write_file("/proc/self/oom_score_adj", usual)
 
 
 def _kill(body: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:

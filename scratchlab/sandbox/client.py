@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from scratchlab.errors import GoneError, SandboxError
+from scratchlab.errors import GoneError, HostError, SandboxError
 from scratchlab.sandbox.wire import Channel, Message
 
 
@@ -58,12 +58,18 @@ class RemoteKeeper:
             [sys.executable, "-m", "scratchlab.sandbox.keeper", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": home},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([home, os.environ.get("PYTHONPATH", "")])},
             start_new_session=True,  # Ctrl-C in a terminal or an interrupted cell must not reach the sandboxes
         )
         theirs.close()
         self.channel = ours
-        self.call("hello", path=sys.path)
+        try:
+            self.call("hello", path=sys.path)
+        except GoneError:
+            raise HostError(
+                f"the keeper did not start: {sys.executable} -m scratchlab.sandbox.keeper ended with {self.process.wait()}",
+                "what it said before stands above, on standard error",
+            ) from None
 
     def call(self, verb: str, **body: Any) -> Message:
         """Ask the keeper. Raises what it raised, or SandboxError if it is gone."""

@@ -54,7 +54,12 @@ class Keeper:
         return os.getpid(), []
 
     def start(
-        self, name: str, exact: bool = False, facts: dict[str, Any] | None = None, controllers: Sequence[str] = (), init: bool = False
+        self,
+        name: str,
+        exact: bool = False,
+        facts: dict[str, Any] | None = None,
+        controllers: Sequence[str] = (),
+        init: bool = False,
     ) -> Answer:
         """Fork a sandbox; gives its final name, its pid, and the socket to talk to its agent.
 
@@ -227,8 +232,6 @@ def _unknown(**_body: Any) -> NoReturn:
 
 def main() -> None:
     """`python -m scratchlab.sandbox.keeper FD`: serve the client at the other end of that socket."""
-    import cloudpickle  # noqa: F401  agents need it after pivot, when it can no longer be found
-
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # An interrupted notebook cell must not take its sandboxes with it; they end when the notebook hangs up.
         signal.signal(name, signal.SIG_IGN)
@@ -243,7 +246,12 @@ def _preload(path: list[str]) -> None:
     import subprocess  # noqa: F401
     import time  # noqa: F401
 
+    import cloudpickle  # noqa: F401  agents need it after pivot, when it can no longer be found
+
     from scratchlab import observe  # noqa: F401
+    from scratchlab.linux import netlink
+
+    netlink.preload()
 
 
 if __name__ == "__main__":

@@ -10,14 +10,14 @@ from scratchlab.stages.stage import Step
 
 
 class OwnProcess:
-    """The calling process as a sandbox of its own. The keeper, outside, does what only the host can do to it."""
+    """The calling process as a sandbox of its own, with the keeper outside it."""
 
     def __init__(self) -> None:
         self._box = ""
         self._forks = client.forks
 
     def before(self, stage: Callable[..., Any]) -> None:
-        """Make sure that a stage may run here: the keeper is out there, and the host will not be changed by mistake."""
+        """Make sure that a stage may run here: the host will not be changed by mistake."""
         self._call("missing", stage_name=stage.__name__)
 
     def ask_host(self, step: Step) -> Any:
@@ -41,7 +41,7 @@ class OwnProcess:
 def _as_promised(stage: Callable[..., Any], value: Any) -> Any:
     """The value that a stage says it returns: JSON carries a NamedTuple as its fields."""
     promised = get_type_hints(stage).get("return")
-    return promised(**value) if isinstance(value, dict) and hasattr(promised, "_fields") else value
+    return promised(**value) if promised and isinstance(value, dict) and hasattr(promised, "_fields") else value
 
 
 OWN = OwnProcess()

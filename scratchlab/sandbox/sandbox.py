@@ -124,9 +124,9 @@ class Sandbox:
     ) -> Finished:
         """Run a command inside and wait for it.
 
-        `input` is what it reads; `timeout`, the seconds after which it gets SIGTERM, and SIGKILL if that does not help; `env` adds
-        to our environment, or replaces it if not `inherit`; with `stream`, output is printed, or handed to your function, while
-        it runs.
+        `input` is what it reads; `timeout`, the seconds after which it gets SIGTERM, and SIGKILL if that does not help;
+        `env` adds to our environment, or replaces it if not `inherit`; with `stream`, output is printed, or handed to your
+        function, while it runs.
         Raises KernelError("execve") if it cannot be executed.
         """
         check_argv(argv)
@@ -149,6 +149,10 @@ class Sandbox:
         except KeyboardInterrupt:
             self._end(pid, talk, signal.SIGINT)
             raise
+        except GoneError:
+            if not self.oom_kills():
+                raise
+            return {"signal": signal.SIGKILL}, False  # the limit killed the agent, and so the command
         if ending is not None:
             return ending, False
         return self._end(pid, talk, signal.SIGTERM), True
@@ -239,10 +243,14 @@ class Sandbox:
             try:
                 return channel.ask(body, list(fds))
             except KeyboardInterrupt:
-                if body["do"] == "inside":
-                    with suppress(ProcessLookupError, PermissionError):
-                        os.kill(self.pid, signal.SIGINT)  # a learner's function may never end by itself
+                self._interrupt(body["do"])
                 raise
+
+    def _interrupt(self, doing: str) -> None:
+        """Hand Ctrl-C on to a learner's function, which may never end by itself."""
+        if doing == "inside":
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(self.pid, signal.SIGINT)
 
     def _open(self) -> Channel:
         if self._channel is None:

@@ -51,7 +51,7 @@ def check(step: Step) -> None:
 
 
 def play(packed: list[dict[str, Any]], *target: Target, ledger: bool = True) -> dict[str, Any]:
-    """Do steps in order; the answer holds one result for each that worked, and the error of the first that did not."""
+    """Do steps in order. The answer holds their results, and the error of the first that failed."""
     play_one = _play_one if ledger else _just_do
     done: list[dict[str, Any]] = []
     for data in packed:

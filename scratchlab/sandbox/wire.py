@@ -115,8 +115,9 @@ class Channel:
         return GoneError(f"{what} came from the other end: that is not our protocol", "make a new Sandbox")
 
     def ask(self, body: dict[str, Any], fds: Sequence[int] = ()) -> Message:
-        """Send a request and wait for its answer. An error in it is raised here, unless part of the request was done.
+        """Send a request and wait for its answer.
 
+        An error in it is raised here, unless part of the request was done.
         Ctrl-C may come while we wait; the channel can be used all the same.
         """
         self._asked += 1

@@ -1,7 +1,20 @@
 """Isolation, one callable step at a time: `stages.hostname`, and `stages.STAGES` with all of them by name."""
 
 from scratchlab.stages.cgroups import cpu, io, memory, pids
-from scratchlab.stages.filesystem import bind, chroot, devices, mask, mount_points, overlay, pivot, private_mounts, proc, readonly, sysfs, tmpfs
+from scratchlab.stages.filesystem import (
+    bind,
+    chroot,
+    devices,
+    mask,
+    mount_points,
+    overlay,
+    pivot,
+    private_mounts,
+    proc,
+    readonly,
+    sysfs,
+    tmpfs,
+)
 from scratchlab.stages.namespaces import (
     hostname,
     join,

@@ -68,9 +68,7 @@ def step(stage: Callable[..., Any], *args: Any, **kwargs: Any) -> Step:
 STAGES: dict[str, Callable[..., Any]] = {}  # every stage of ours, by name
 
 
-def inside(
-    *man: str, shell: str, engine: str, needs: tuple[str, ...] = ()
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def inside(*man: str, shell: str, engine: str, needs: tuple[str, ...] = ()) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Mark a function as a stage that runs in the process being isolated."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -123,7 +121,9 @@ def perform(step: Step, *first: Target) -> Any:
 
 def missing(stage: Callable[..., Any], pid: int | str, host: dict[str, str]) -> list[str]:
     """Which stages must come first: those whose namespace `pid` still shares with the host."""
-    return [f"unshare_{_STAGE_WORD.get(kind, kind)}" for kind in about(stage).needs if namespaces_of(pid, [kind])[kind] == host[kind]]
+    return [
+        f"unshare_{_STAGE_WORD.get(kind, kind)}" for kind in about(stage).needs if namespaces_of(pid, [kind])[kind] == host[kind]
+    ]
 
 
 _STAGE_WORD = {"mnt": "mount"}

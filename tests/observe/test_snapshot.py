@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scratchlab import linux
+from scratchlab import Sandbox, linux, stages
 from scratchlab.errors import SandboxError
 from scratchlab.linux import Clone, Mount, Prctl
 from scratchlab.observe import Snapshot, from_data, to_data
@@ -140,10 +140,12 @@ def test_our_nft_tables_are_listed_and_no_others():
 
 @needs_root
 def test_limits_and_usage_of_the_control_group_are_seen():
-    seen = Snapshot.of(os.getpid())
+    with Sandbox("seen") as box:
+        box.apply(stages.memory, "64M")
+        seen = box.snapshot()
 
-    assert {"cpu.max", "memory.max", "memory.current", "pids.max"} <= seen.cgroup_values.keys()
-    assert seen.cgroups["unified" if "unified" in seen.cgroups else "memory"].startswith("/")
+    assert {"cpu.max", "memory.current", "pids.max"} <= seen.cgroup_values.keys()
+    assert seen.cgroup_values["memory.max"] == str(64 << 20)
 
 
 # -- what cannot be read ----------------------------------------------------------------------------------------------

@@ -19,10 +19,19 @@ CELLS = {
     "own function": "def mine(name):\n    linux.sethostname(name)\n\nbox.apply(mine, 'from-a-cell')",
     "run": "box.run('hostname').out",
     "stream": "_ = box.run('echo', 'streamed', stream=True)",
-    "async": "import asyncio\nawait asyncio.sleep(0)\nbox.apply(stages.unshare_net)\nbox.run('cat', '/proc/net/dev').lines[-1].split()[0]",
+    "async": """
+import asyncio
+await asyncio.sleep(0)
+box.apply(stages.unshare_net)
+box.run('cat', '/proc/net/dev').lines[-1].split()[0]
+""",
     "direct": "try:\n    stages.unshare_uts()\nexcept Exception as error:\n    print(error)",
     "untouched": "os.uname().nodename",
-    "pyroute2 of the learner's own": "import pyroute2\nasync with pyroute2.AsyncIPRoute() as ipr:\n    print(len([link async for link in await ipr.link('dump')]) > 0)",
+    "pyroute2 of the learner's own": """
+import pyroute2
+async with pyroute2.AsyncIPRoute() as ipr:
+    print(len([link async for link in await ipr.link('dump')]) > 0)
+""",
     "close": "box.close()\nbox",
 }
 

@@ -169,7 +169,6 @@ except ScratchlabError as error:
     print(error)
 """
 
-
     def act() -> tuple[str, list[str], object]:
         before = left()
         told = python(IMPORTS + program).stdout

@@ -3,7 +3,7 @@
 import os
 import resource
 import threading
-import time
+from pathlib import Path
 
 import pytest
 
@@ -42,7 +42,9 @@ def test_output_is_streamed_while_the_command_runs(box):
         pieces.append(text)
         seen_while_running.set()
 
-    runner = threading.Thread(target=lambda: box.run("sh", "-c", "echo first; cat /proc/self/fd/0 >/dev/null; sleep 0.3; echo last", stream=sink))
+    runner = threading.Thread(
+        target=lambda: box.run("sh", "-c", "echo first; cat /proc/self/fd/0 >/dev/null; sleep 0.3; echo last", stream=sink)
+    )
     runner.start()
 
     assert seen_while_running.wait(20)
@@ -121,14 +123,17 @@ def test_orphans_are_reaped(box):
     assert eventually(lambda: _zombies_of(box.pid), []) == []
 
 
+def _children_of(pid):
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
 def _zombies_of(pid):
-    children = open(f"/proc/{pid}/task/{pid}/children").read().split()
-    return [child for child in children if "\nState:\tZ" in open(f"/proc/{child}/status").read()]
+    return [child for child in _children_of(pid) if "\nState:\tZ" in Path(f"/proc/{child}/status").read_text()]
 
 
 def test_the_death_of_the_agent_during_a_run_is_told(box):
     def kill_soon():
-        time.sleep(0.2)
+        eventually(lambda: len(_children_of(box.pid)) > 0)
         os.kill(box.pid, 9)
 
     threading.Thread(target=kill_soon).start()

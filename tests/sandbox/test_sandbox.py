@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -148,7 +149,7 @@ def test_in_a_pid_namespace_the_agent_is_pid_1_and_the_host_knows_its_pid(box):
 
     assert box.run("sh", "-c", "echo $PPID").out == "1"
     assert box.pid != before
-    assert "NSpid:\t" + str(box.pid) + "\t1\n" in open(f"/proc/{box.pid}/status").read()
+    assert "NSpid:\t" + str(box.pid) + "\t1\n" in Path(f"/proc/{box.pid}/status").read_text()
 
 
 def test_two_sandboxes_of_one_name_get_two_names(box):
@@ -208,7 +209,10 @@ def test_a_program_that_is_killed_leaves_nothing():
 
 def test_a_program_that_just_ends_leaves_nothing_when_it_is_gone():
     text = PROGRAM.replace("time.sleep(1000)", "")
-    pids = [int(word) for word in subprocess.run([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True, check=True).stdout.split()]
+    pids = [
+        int(word)
+        for word in subprocess.run([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    ]
 
     assert [pid for pid in pids if os.path.exists(f"/proc/{pid}")] == []
 

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ json_values = st.recursive(
 
 
 @given(st.dictionaries(st.text(), json_values))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_whatever_json_is_sent_arrives(body):
     one, other = Channel.pair()
 
@@ -81,10 +82,8 @@ def test_bytes_that_are_no_message_of_ours_are_refused_without_harm(data):
     raw.sendall(data)
     raw.close()
 
-    try:
-        assert isinstance(channel.receive().body, (dict, list, str, int, float, type(None)))
-    except SandboxError:
-        pass
+    with suppress(SandboxError):
+        assert isinstance(channel.receive().body, dict)
     channel.close()
 
 
