@@ -15,6 +15,8 @@ import errno
 import functools
 import json
 import os
+import socket
+import struct
 from typing import Any
 
 from scratchlab.errors import HostError, InputError, KernelError
@@ -126,11 +128,28 @@ def _in_context(commands: str, output: int = 0, dry_run: bool = False, linger: b
             library.nft_ctx_free(_lingering.pop(0))
 
 
+# struct nlmsghdr and struct nfgenmsg: NFT_MSG_GETGEN of subsystem NFTABLES.  linux/netfilter/nf_tables.h
+_GET_GENERATION = struct.pack("=IHHIIBBH", 20, 10 << 8 | 16, 1, 0, 0, 0, 0, 0)
+_NETLINK_NETFILTER, _NLMSG_ERROR = 12, 2
+
+
+def _ask_kernel() -> None:
+    """Ask which generation of rules this is. Where that is refused, the library says so on our standard error, not to us."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as kernel:
+        kernel.send(_GET_GENERATION)
+        answer = kernel.recv(4096)
+    (kind,) = struct.unpack_from("=H", answer, 4)
+    if kind == _NLMSG_ERROR:
+        (number,) = struct.unpack_from("=i", answer, 16)
+        raise OSError(-number, "nft")
+
+
 def _do(library: ctypes.CDLL, context: ctypes.c_void_p, commands: str) -> str:
     words = ""
 
     def act() -> None:
         nonlocal words
+        _ask_kernel()
         if library.nft_run_cmd_from_buffer(context, commands.encode()):
             words = library.nft_ctx_get_error_buffer(context).decode().strip()
             _raise(words)

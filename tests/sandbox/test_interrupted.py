@@ -141,6 +141,7 @@ def test_a_fork_while_another_thread_talks_to_the_keeper_can_talk_to_its_own(box
             client.keeper()  # which takes a lock
 
     def child() -> str:
+        signal.alarm(30)  # rather than wait for ever for a lock that nobody in here holds
         with Sandbox("childs") as own:
             said = own.run("echo", "own").out
         client._hang_up()
