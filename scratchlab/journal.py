@@ -223,8 +223,7 @@ def _take_back(entry: dict[str, Any]) -> str:
     how = {str(key): value for key, value in entry.items() if key != "undo"}
     if entry["undo"] not in UNDO:
         return f"{entry['undo']} {how}: written by another version of Scratchlab"
-    module, function = UNDO[entry["undo"]].split(":")
-    undo: Callable[..., None] = getattr(import_module(module), function)
+    undo = named(UNDO[entry["undo"]])
     try:
         undo(**how)
     except (OSError, ScratchlabError) as error:
@@ -232,6 +231,13 @@ def _take_back(entry: dict[str, Any]) -> str:
     except (TypeError, ValueError, AttributeError) as error:  # of arguments that no undo of ours takes
         return f"{entry['undo']} {how}: damaged: {error}"
     return ""
+
+
+def named(place: str) -> Callable[..., Any]:
+    """The function that `module:name` names, imported now: naming it cost nothing."""
+    module, name = place.split(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
 
 
 # -- small undos that have no better home -----------------------------------------------------------------------------

@@ -202,7 +202,7 @@ def kill(path: str) -> None:
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        time.sleep(0.001)
+        time.sleep(0.0002)
 
 
 def remove(path: str) -> None:
@@ -218,7 +218,7 @@ def remove(path: str) -> None:
         if time.monotonic() > deadline:
             raise KernelError("rmdir", {"path": path}, errno.EBUSY, f"these processes do not die: {named(procs(path))}")
         _kill_sandbox(path)
-        time.sleep(0.001)
+        time.sleep(0.0002)
     with suppress(OSError):  # other sandboxes have groups in it, or it went with one of them
         os.rmdir(node)
 

@@ -1,6 +1,6 @@
 """Steps as data: how a step travels to the process that does it, and what comes back."""
 
-import base64
+import binascii
 import contextlib
 import io
 import json
@@ -25,7 +25,7 @@ def _pack_stage(stage: Callable[..., Any]) -> dict[str, str]:
     # By value: a function from a notebook cell or a REPL exists in no module that the agent could import.
     import cloudpickle
 
-    return {"name": name, "pickle": base64.b64encode(cloudpickle.dumps(stage)).decode()}
+    return {"name": name, "pickle": binascii.b2a_base64(cloudpickle.dumps(stage)).decode()}
 
 
 def unpack(data: dict[str, Any]) -> Step:
@@ -34,7 +34,7 @@ def unpack(data: dict[str, Any]) -> Step:
     if "pickle" in stage:
         import pickle
 
-        function = pickle.loads(base64.b64decode(stage["pickle"]))
+        function = pickle.loads(binascii.a2b_base64(stage["pickle"]))
     else:
         function = STAGES[stage["name"]]
     return Step(function, tuple(data["args"]), data["kwargs"])

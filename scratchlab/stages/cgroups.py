@@ -11,7 +11,6 @@ import os
 from scratchlab.errors import InputError, KernelError, StageError
 from scratchlab.journal import Journal
 from scratchlab.linux import cgroupfs
-from scratchlab.stages.loads import prove_cpu, prove_io, prove_memory, prove_pids
 from scratchlab.stages.sizes import machine_memory, parse_count, parse_number, parse_size, readable, whole_disk
 from scratchlab.stages.stage import Target, outside
 
@@ -28,7 +27,7 @@ __all__ = [
     "cgroups(7)",
     shell="echo '20000 100000' > /sys/fs/cgroup/scratchlab/web/cpu.max",
     engine="docker run --cpus 0.2",
-    prove=prove_cpu,
+    prove="scratchlab.stages.loads:prove_cpu",
 )
 def cpu(target: Target, share: float | str, period_us: int = 100_000) -> None:
     """A share of one CPU: 0.2 runs for 20 ms, then waits until 100 ms are over.  cgroups(7)"""
@@ -43,7 +42,7 @@ def cpu(target: Target, share: float | str, period_us: int = 100_000) -> None:
     "cgroups(7)",
     shell="echo 2G > /sys/fs/cgroup/scratchlab/web/memory.max",
     engine="docker run --memory 2g --memory-swap 2g",
-    prove=prove_memory,
+    prove="scratchlab.stages.loads:prove_memory",
 )
 def memory(target: Target, maximum: int | str) -> None:
     """So many bytes of memory, "2G" or "512M"; above that, the kernel kills a process of the group.  cgroups(7)"""
@@ -59,7 +58,7 @@ def memory(target: Target, maximum: int | str) -> None:
     "cgroups(7)",
     shell="echo 512 > /sys/fs/cgroup/scratchlab/web/pids.max",
     engine="docker run --pids-limit 512",
-    prove=prove_pids,
+    prove="scratchlab.stages.loads:prove_pids",
 )
 def pids(target: Target, maximum: int) -> None:
     """At most so many processes and threads; one more fork fails with EAGAIN, and a fork bomb fizzles out.  cgroups(7)"""
@@ -72,7 +71,7 @@ def pids(target: Target, maximum: int) -> None:
     "cgroups(7)",
     shell="echo '254:0 wbps=1048576' > /sys/fs/cgroup/scratchlab/web/io.max",
     engine="docker run --device-write-bps /dev/vda:1mb",
-    prove=prove_io,
+    prove="scratchlab.stages.loads:prove_io",
 )
 def io(
     target: Target,

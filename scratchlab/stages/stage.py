@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from scratchlab.errors import StageError
-from scratchlab.journal import Journal
+from scratchlab.journal import Journal, named
 from scratchlab.linux.flags import NAMESPACES
 
 P = ParamSpec("P")
@@ -26,7 +26,7 @@ class About(NamedTuple):
     shell: str  # the step as a shell user would type it
     engine: str  # the step as an option of docker or podman
     needs: tuple[str, ...] = ()  # kinds of namespaces that must not be the host's any more: "uts", "mnt" …
-    prove: Callable[..., Any] | None = None  # loads the limit that this stage sets, and reads the kernel's counters
+    prove: str = ""  # what loads the limit that this stage sets, as module:function, imported when it is wanted
 
 
 class Target:
@@ -84,7 +84,7 @@ def inside(*man: str, shell: str, engine: str, needs: tuple[str, ...] = ()) -> C
 
 
 def outside(
-    *man: str, shell: str, engine: str, needs: tuple[str, ...] = (), prove: Callable[..., Any] | None = None
+    *man: str, shell: str, engine: str, needs: tuple[str, ...] = (), prove: str = ""
 ) -> Callable[[Callable[Concatenate[Target, P], R]], Callable[..., R]]:
     """Mark a function as a stage that the host does to a process; its first parameter is the Target."""
 
@@ -117,6 +117,13 @@ def perform(step: Step, *first: Target) -> Any:
     """Do a step in this process, without the questions that a direct call is asked."""
     function = getattr(step.stage, "__wrapped__", step.stage)
     return function(*first, *step.args, **step.kwargs)
+
+
+def proof_of(stage: Callable[..., Any], target: Target) -> Any:
+    """Load the limit that a stage set. Gives the kernel's own counters, or raises StageError."""
+    if not about(stage).prove:
+        raise StageError(f"{stage.__name__} sets no limit that could be proven", "cpu, memory, pids and io do")
+    return named(about(stage).prove)(target)
 
 
 def missing(stage: Callable[..., Any], pid: int | str, host: dict[str, str]) -> list[str]:

@@ -14,7 +14,7 @@ from scratchlab.linux import cgroupfs
 from scratchlab.stages import cgroups, loads
 from scratchlab.stages.loads import Proof
 from scratchlab.stages.sizes import machine_memory
-from scratchlab.stages.stage import about
+from scratchlab.stages.stage import proof_of
 from tests.conftest import needs_root
 from tests.linux.groups import fork_and
 from tests.stages.boxed import LIMITS, boxed, disk, group
@@ -27,7 +27,7 @@ def test_a_limit_is_proven_by_a_load_and_the_kernels_counters(name: str) -> None
     stage, args = LIMITS[name]
     with boxed() as box:
         stage(box.target, *args)
-        proof = about(stage).prove(box.target)  # type: ignore[misc]
+        proof = proof_of(stage, box.target)
 
         assert proof.held
         assert any(after > before for before, after in proof.counters.values())
@@ -39,7 +39,7 @@ def test_a_limit_is_proven_by_a_load_and_the_kernels_counters(name: str) -> None
 @pytest.mark.parametrize("name", LIMITS)
 def test_a_limit_that_was_not_set_cannot_be_proven(name: str) -> None:
     with boxed() as box, pytest.raises(StageError, match=f"has no {name} limit to prove"):
-        about(LIMITS[name][0]).prove(box.target)  # type: ignore[misc]
+        proof_of(LIMITS[name][0], box.target)
 
 
 def test_a_disk_limit_on_operations_is_proven_too() -> None:
