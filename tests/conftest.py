@@ -124,7 +124,8 @@ def _processes() -> Iterator[str]:
         with suppress(OSError):
             words = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             parent = (path / "stat").read_text().rpartition(")")[2].split()[1]
-            orphan = "python" not in Path(f"/proc/{parent}/comm").read_text()
+            # By its command line: a program that is a script is called by the script's name alone.
+            orphan = b"python" not in Path(f"/proc/{parent}/cmdline").read_bytes()
             if words.startswith("scratchlab agent") or (" scratchlab.sandbox.keeper " in words and orphan):
                 yield f"process {path.name} {words}"
 
