@@ -10,6 +10,28 @@ from scratchlab.journal import end_process, start_time
 from scratchlab.stages import stage
 
 
+def status(pid: int | str) -> dict[str, str]:
+    """/proc/PID/status by field."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def sets(pid: int | str) -> dict[str, int]:
+    """The five sets of capabilities, as masks."""
+    return {name: int(value, 16) for name, value in status(pid).items() if name.startswith("Cap")}
+
+
+def refused(act: Callable[[], object]) -> bool:
+    """Whether the kernel says EPERM."""
+    try:
+        act()
+    except PermissionError:
+        return True
+    except OSError as error:
+        return error.errno == 1
+    return False
+
+
 def only_child(pid: int) -> int:
     """The one child of a process, as this pid namespace numbers it."""
     (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

@@ -4,7 +4,6 @@ import ctypes
 import os
 import socket
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,27 +14,9 @@ from scratchlab.linux import Cap, Prctl
 from scratchlab.stages.namespaces import unshare_net
 from scratchlab.stages.privileges import DEFAULT, capabilities, user
 from tests.conftest import held, in_child, needs_root
+from tests.stages.processes import refused, sets
 
 pytestmark = needs_root
-
-
-def status(pid: int | str) -> dict[str, str]:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
-
-
-def sets(pid: int | str) -> dict[str, int]:
-    return {name: int(value, 16) for name, value in status(pid).items() if name.startswith("Cap")}
-
-
-def refused(act: Callable[[], object]) -> bool:
-    try:
-        act()
-    except PermissionError:
-        return True
-    except OSError as error:
-        return error.errno == 1
-    return False
 
 
 def test_nothing_outside_what_is_kept_is_left_in_any_set() -> None:

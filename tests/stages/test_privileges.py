@@ -4,7 +4,6 @@ import os
 import resource
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,30 +18,11 @@ from scratchlab.stages.filesystem import private_mounts
 from scratchlab.stages.namespaces import unshare_mount, unshare_pid, unshare_user
 from scratchlab.stages.privileges import Identity, no_new_privs, parse_user, rlimits, user
 from tests.conftest import eventually, held, in_child, needs, needs_root
-from tests.stages.processes import orphan
+from tests.stages.processes import orphan, refused, sets, status
 
 pytestmark = needs_root
 
 CAN_RAISE_LIMITS = linux.capget().effective & linux.mask([Cap.SYS_RESOURCE])
-
-
-def status(pid: int | str) -> dict[str, str]:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
-
-
-def sets(pid: int | str) -> dict[str, int]:
-    return {name: int(value, 16) for name, value in status(pid).items() if name.startswith("Cap")}
-
-
-def refused(act: Callable[[], object]) -> bool:
-    try:
-        act()
-    except PermissionError:
-        return True
-    except OSError as error:
-        return error.errno == 1
-    return False
 
 
 # -- users ------------------------------------------------------------------------------------------------------------
