@@ -248,7 +248,7 @@ def end_process(pid: int, started: int) -> None:
     try:
         pidfd = os.pidfd_open(pid)
     except OSError as error:
-        # EINVAL, before Linux 6.15: the number is in use still, but as that of a session whose leader has died.
+        # EINVAL, on Linux 6.1: the number is in use still, but as that of a session whose leader has died.
         if error.errno in (errno.ESRCH, errno.EINVAL):
             return
         raise
