@@ -9,7 +9,8 @@
         └── GoneError           the process at the other end has died
 
 A `KernelError` looks for the cause at the moment of failure, in the process that failed, because a
-second later, or from the outside, the facts may be different.
+second later, or from the outside, the facts may be different. `rootfs/check.py` has three kinds of InputError of its own,
+for a command that is not found (127) or not executable (126).
 """
 
 import errno as errno_names
