@@ -141,7 +141,7 @@ class Container(NamedTuple):
 
     def _build(self, box: Sandbox, plan: list[Step]) -> None:
         try:
-            # Born as pid 1 already, by clone(2): one process less than unshare(2) needs, and 4 ms.
+            # Born as pid 1 already, by clone3: one fork less, and no process that only waits. docs/decisions/0006
             box.play(item for item in plan if item.stage is not namespaces.unshare_pid)
         except GoneError:
             if not (why := self.why_killed(box, 137)):

@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -16,6 +15,7 @@ from scratchlab.errors import SandboxError
 from scratchlab.journal import Journal, clean, journals, read, start_time
 from scratchlab.shared import hold_mount_point, hold_sysctl, run_directory
 from tests.conftest import eventually, needs_root
+from tests.stages.processes import started
 from tests.test_shared import KEY, on_a_machine_of_its_own, sysctl
 
 pytestmark = needs_root
@@ -31,25 +31,11 @@ def state() -> list[str]:
     )
 
 
-def in_owner(act: Callable[[], None]) -> int:
-    """Do `act` in a child that then lives until it is killed. Gives its pid."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        act()
-        os.write(writer, b"x")
-        signal.pause()
-    os.close(writer)
-    os.read(reader, 1)
-    os.close(reader)
-    return pid
-
-
 def test_clean_leaves_the_living_alone_and_takes_back_what_the_dead_left(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     def act() -> list[object]:
-        owner = in_owner(lambda: Journal.claim("web").will("file", path=str(tmp_path / "file")))
+        owner = started(lambda: Journal.claim("web").will("file", path=str(tmp_path / "file")))
         seen: list[object] = [clean(), (tmp_path / "file").exists(), [found.alive for found in journals()]]
         os.kill(owner, signal.SIGKILL)
         eventually(lambda: start_time(owner), 0)
@@ -91,7 +77,7 @@ def test_one_sandbox_that_cannot_be_cleaned_does_not_keep_the_others_from_it(tmp
             Journal.claim("a-bad").will("file", path=str(tmp_path))
             Journal.claim("b-good").will("file", path=str(tmp_path / "file"))
 
-        owner = in_owner(make)
+        owner = started(make)
         os.kill(owner, signal.SIGKILL)
         os.waitpid(owner, 0)
         with pytest.raises(SandboxError, match="a-bad"):
@@ -103,7 +89,7 @@ def test_one_sandbox_that_cannot_be_cleaned_does_not_keep_the_others_from_it(tmp
 
 
 def test_a_process_is_killed_only_if_it_is_still_the_same() -> None:
-    pid = in_owner(lambda: None)
+    pid = started(lambda: None)
 
     journal.end_process(pid, start_time(pid) + 1)
     assert start_time(pid)
@@ -120,7 +106,7 @@ def test_many_cleaners_at_once_take_everything_back_once(tmp_path: Path) -> None
                 made.will("sysctl", key=KEY, value="1", holder=made.name)
                 hold_sysctl(KEY, "1", made.name)
 
-        owner = in_owner(make)
+        owner = started(make)
         os.kill(owner, signal.SIGKILL)
         os.waitpid(owner, 0)
         cleaners = []

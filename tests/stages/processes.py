@@ -38,6 +38,21 @@ def only_child(pid: int) -> int:
     return int(child)
 
 
+def started(act: Callable[[], object]) -> int:
+    """The pid of a child that has done `act`, and lives until the test ends it and waits for it."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        stage.serve()
+        act()
+        os.write(writer, b"x")
+        signal.pause()
+    os.close(writer)
+    os.read(reader, 1)
+    os.close(reader)
+    return pid
+
+
 @contextmanager
 def orphan(act: Callable[[], object]) -> Iterator[int]:
     """A process that did `act`, and whose parent has then been killed. It is killed in the end if it lives on."""

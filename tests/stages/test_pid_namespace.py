@@ -4,21 +4,20 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
 import pytest
 
 from scratchlab.journal import start_time
-from scratchlab.stages import namespaces, stage
+from scratchlab.stages import namespaces
 from scratchlab.stages.filesystem import private_mounts, proc
 from scratchlab.stages.namespaces import (
     continue_in_child,
     unshare_pid,
 )
 from tests.conftest import eventually, held, in_child, needs_root
-from tests.stages.processes import only_child
+from tests.stages.processes import only_child, started
 
 pytestmark = needs_root
 
@@ -128,21 +127,6 @@ def test_the_waiter_holds_no_file_open_and_leaves_no_zombie() -> None:
 
 
 # -- helpers ----------------------------------------------------------------------------------------------------------
-
-
-def started(act: Callable[[], None]) -> int:
-    """As `held`, but the test ends the process and waits for it."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        stage.serve()
-        act()
-        os.write(writer, b"x")
-        signal.pause()
-    os.close(writer)
-    os.read(reader, 1)
-    os.close(reader)
-    return pid
 
 
 def start_waiter(after: str, before: str = "pass") -> "subprocess.Popen[str]":
