@@ -232,7 +232,7 @@ def test_exec_gives_no_more_than_the_container_has(web: object) -> None:
         "CapInh:", "0000000000000000", "CapPrm:", "00000000a80425fb", "CapEff:", "00000000a80425fb",
         "CapBnd:", "00000000a80425fb", "CapAmb:", "0000000000000000", "NoNewPrivs:", "1",
     ]  # fmt: skip
-    complains(127, "'nothing' is not in the sandbox", "exec", "web", "nothing")
+    complains(127, "'nothing' is not here: no directory of PATH", "exec", "web", "nothing")
 
 
 def test_exec_cannot_see_the_host(web: object) -> None:

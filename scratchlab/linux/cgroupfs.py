@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from scratchlab.errors import HostError, InputError, KernelError
-from scratchlab.linux.cgroup_files import explained, named, peek, read, write
+from scratchlab.errors.facts import named
+from scratchlab.linux.cgroup_files import peek, read, write
 from scratchlab.linux.cgroup_layout import Hierarchy, Layout, layout
 from scratchlab.linux.cgroup_v1 import files, from_v1, to_v1
 from scratchlab.linux.posix import mkdir
@@ -83,7 +84,7 @@ def _mkdir(path: str) -> None:
         mkdir(path)
     except KernelError as error:
         if error.errno != errno.EEXIST:
-            raise explained(error, path, "mkdir") from None
+            raise
 
 
 def _hand_down(group: str, controller: str) -> None:

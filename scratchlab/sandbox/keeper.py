@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from scratchlab import journal, linux
-from scratchlab.errors import GoneError, SandboxError, ScratchlabError, to_wire
+from scratchlab.errors import GoneError, SandboxError, ScratchlabError, keep_causes, to_wire
 from scratchlab.journal import Journal
 from scratchlab.linux import Clone
 from scratchlab.linux.cgroup_fork import fork_into
@@ -41,6 +41,7 @@ class Keeper:
     def __init__(self) -> None:
         self._boxes: dict[str, Box] = {}
         self._namespaces = stage.namespaces_of("self")
+        keep_causes()  # for the agents that are forked from here
         # What a sandbox leaves running when its agent is killed becomes our child, and does not stay a zombie.
         linux.prctl(linux.Prctl.SET_CHILD_SUBREAPER, 1)
 

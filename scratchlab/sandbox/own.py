@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
-from scratchlab.errors import from_wire
+from scratchlab.errors import from_wire, keep_causes
 from scratchlab.sandbox import client, steps
 from scratchlab.stages.stage import Step
 
@@ -15,6 +15,7 @@ class OwnProcess:
     def __init__(self) -> None:
         self._box = ""
         self._forks = client.forks
+        keep_causes()  # as long as they can be found
 
     def before(self, stage: Callable[..., Any]) -> None:
         """Make sure that a stage may run here: the host will not be changed by mistake."""

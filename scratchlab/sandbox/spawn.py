@@ -1,6 +1,5 @@
 """Starting a command in a sandbox: with given files, or on a terminal of the sandbox's own."""
 
-import errno
 import fcntl
 import os
 import signal
@@ -127,9 +126,4 @@ def _explained(error: OSError, request: dict[str, Any]) -> KernelError:
     program, cwd, number = request["argv"][0], request["cwd"], error.errno or 0
     if cwd and not os.path.isdir(cwd):
         return KernelError("chdir", {"path": f'"{cwd}"'}, number, "the working directory must exist in the sandbox")
-    hints = {
-        errno.ENOENT: f"{program!r} is not in the sandbox, or its loader (the interpreter in its first line) is not",
-        errno.EACCES: f"{program!r} is not executable, or is on a mount with noexec",
-        errno.ENOEXEC: f"{program!r} is neither a program for this machine nor a script with #!",
-    }
-    return KernelError("execve", {"pathname": f'"{program}"'}, number, hints.get(number))
+    return KernelError("execve", {"pathname": f'"{_found(program, request["env"].get("PATH", os.defpath))}"'}, number)

@@ -86,7 +86,7 @@ def test_a_command_that_leaves_a_daemon_behind_does_not_keep_us_waiting(box):
 
 
 def test_a_program_that_is_not_there_is_named(box):
-    with pytest.raises(KernelError, match=r'execve\(pathname="nonsense"\).*\n.*not in the sandbox') as caught:
+    with pytest.raises(KernelError, match=r'execve\(pathname="nonsense"\).*\n.*no directory of PATH') as caught:
         box.run("nonsense")
     assert isinstance(caught.value, FileNotFoundError) or caught.value.errno == 2
 
