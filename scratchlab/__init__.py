@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from scratchlab import linux, stages
     from scratchlab.container import Container
+    from scratchlab.errors.explanation import explain as explain
     from scratchlab.observe import Snapshot as Snapshot
     from scratchlab.observe.diff import diff as diff
     from scratchlab.sandbox import Sandbox
 
 __version__ = "0.1.0"
-__all__ = ["Container", "Sandbox", "Snapshot", "diff", "linux", "stages"]
+__all__ = ["Container", "Sandbox", "Snapshot", "diff", "explain", "linux", "stages"]
 
-_HOMES = {"Container": "container", "Sandbox": "sandbox", "Snapshot": "observe", "diff": "observe", "linux": "", "stages": ""}
+_HOMES = {
+    "Container": "container", "Sandbox": "sandbox", "Snapshot": "observe", "diff": "observe", "explain": "errors.explanation",
+    "linux": "", "stages": "",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

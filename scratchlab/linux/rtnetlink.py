@@ -107,7 +107,8 @@ def _note(message: Message, answers: Iterator[bytes]) -> None:
         record("sendmsg", {"message": Bare(message.name), **message.shown}, act)
     except KernelError as error:
         if words:
-            raise KernelError(error.call, error.arguments, error.errno or 0, f"the kernel says: {words}") from None
+            hint = f"the kernel says: {words}" + (f"; {error.hint}" if error.hint else "")
+            raise KernelError(error.call, error.arguments, error.errno or 0, hint) from None
         raise
 
 

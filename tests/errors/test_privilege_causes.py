@@ -88,12 +88,20 @@ def immutable() -> None:
 CASES: dict[str, tuple[Act, str, str]] = {
     "no capabilities": (bare(lambda: linux.sethostname("x")), "EPERM", "CAP_SYS_ADMIN is missing: this process has no cap"),
     "capability not in effect": (switched_off, "EPERM", "CAP_SYS_ADMIN is permitted but not in effect"),
-    "capability dropped for good": (dropped_for_good, "EPERM", "CAP_SYS_CHROOT is missing here; it was dropped from the bounding"),
+    "capability dropped for good": (
+        dropped_for_good,
+        "EPERM",
+        "CAP_SYS_CHROOT is missing here; it was dropped from the bounding",
+    ),
     "object of the initial user namespace": (
-        user(lambda: linux.sethostname("x")), "EPERM", r"only over what this user namespace owns.*uid_map: 0 0 1\)",
+        user(lambda: linux.sethostname("x")),
+        "EPERM",
+        r"only over what this user namespace owns.*uid_map: 0 0 1\)",
     ),
     "device in a user namespace": (
-        user(lambda: linux.mknod("/tmp/scratchlab-never", 0o020666, 0x103)), "EPERM", "can make no device nodes",
+        user(lambda: linux.mknod("/tmp/scratchlab-never", 0o020666, 0x103)),
+        "EPERM",
+        "can make no device nodes",
     ),
     "user namespace of nobody": (unmapped, "EPERM", "has no meaning in this user namespace, and so can own no new one"),
     "user namespace in a chroot": (chrooted, "EPERM", "in a chroot: the root here is not that of the mount namespace"),
@@ -103,29 +111,49 @@ CASES: dict[str, tuple[Act, str, str]] = {
     "gid_map before setgroups": (write_map(f"0 {NOBODY} 1", "gid_map", deny=False), "EPERM", "setgroups must be denied before"),
     "map that overlaps": (write_map(f"0 {NOBODY} 1\n0 {NOBODY} 1"), "EINVAL", "no two ranges that overlap"),
     "group denied": (user(lambda: linux.setgroups([])), "EPERM", "setgroups says deny"),
-    "unmapped user": (user(lambda: linux.setresuid(7, 7, 7)), "EINVAL", "no meaning in this user namespace, whose uid_map is: 0 0 1"),
-    "capset of more": (bare(lambda: linux.capset(CapSets(0, 1 << Cap.CHOWN, 0))), "EPERM", "permitted asks for 0x1, which is not"),
-    "bounding set without CAP_SETPCAP": (bare(lambda: linux.prctl(Prctl.CAPBSET_DROP, 0)), "EPERM", "SETPCAP is missing.*before user"),
+    "unmapped user": (
+        user(lambda: linux.setresuid(7, 7, 7)),
+        "EINVAL",
+        "no meaning in this user namespace, whose uid_map is: 0 0 1",
+    ),
+    "capset of more": (
+        bare(lambda: linux.capset(CapSets(0, 1 << Cap.CHOWN, 0))),
+        "EPERM",
+        "permitted asks for 0x1, which is not",
+    ),
+    "bounding set without CAP_SETPCAP": (
+        bare(lambda: linux.prctl(Prctl.CAPBSET_DROP, 0)),
+        "EPERM",
+        "SETPCAP is missing.*before user",
+    ),
     "unknown capability": (lambda: linux.prctl(Prctl.CAPBSET_DROP, 63), "EINVAL", "no capability 63: the last is"),
     "no_new_privs taken back": (lambda: linux.prctl(Prctl.SET_NO_NEW_PRIVS, 0), "EINVAL", "never back to 0"),
     "seccomp without the promise": (lambda: (nobody(), refuse("unshare", promise=False)), "EACCES", "must promise no_new_privs"),
     "hard limit raised": (
-        bare(lambda: (linux.setrlimit("RLIMIT_CORE", 1, 1), linux.setrlimit("RLIMIT_CORE", 1, 2))), "EPERM", "hard limit is 1, and to raise",
+        bare(lambda: (linux.setrlimit("RLIMIT_CORE", 1, 1), linux.setrlimit("RLIMIT_CORE", 1, 2))),
+        "EPERM",
+        "hard limit is 1, and to raise",
     ),
     "limit upside down": (lambda: linux.setrlimit("RLIMIT_CORE", 2, 1), "EINVAL", "soft limit 2 is above the hard limit 1"),
     "more files than any process": (
-        lambda: linux.setrlimit("RLIMIT_NOFILE", 1, int(Path("/proc/sys/fs/nr_open").read_text()) + 1), "EPERM", "fs.nr_open says",
+        lambda: linux.setrlimit("RLIMIT_NOFILE", 1, int(Path("/proc/sys/fs/nr_open").read_text()) + 1),
+        "EPERM",
+        "fs.nr_open says",
     ),
     "hostname too long": (lambda: (linux.unshare(Clone.NEWUTS), linux.sethostname("x" * 65)), "EINVAL", "has 65 bytes"),
     "seccomp filter": (filtered, "EPERM", r"a seccomp filter is active here \(1 of them\)"),
     "mode of another's file": (
-        lambda: (nobody(), linux.chmod("/etc/hostname", 0o777)), "EPERM", "hostname .*of user 0, .*CAP_FOWNER is missing",
+        lambda: (nobody(), linux.chmod("/etc/hostname", 0o777)),
+        "EPERM",
+        "hostname .*of user 0, .*CAP_FOWNER is missing",
     ),
     "immutable file": (immutable, "EPERM", "is immutable, for root too"),
     "raw socket": (
-        bare(lambda: call("socket", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1))), "EPERM", "CAP_NET_RAW is missing",
+        bare(lambda: call("socket", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1))),
+        "EPERM",
+        "CAP_NET_RAW is missing",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -104,7 +104,7 @@ ANY: dict[str, tuple[Finder, ...]] = {
     "ENOTDIR": (path.not_a_directory,),
     "ENOTEMPTY": (path.not_empty,),
     "ENXIO": (access.no_such_device,),
-    "EOPNOTSUPP": (cgroup.refused,),
+    "ENOTSUP": (cgroup.refused,),
     "EPERM": (
         privilege.lacks_capability,
         privilege.restricted_by_switch,

@@ -159,7 +159,7 @@ _OF: dict[tuple[str, str], Callable[[str, str], Cause | None]] = {
     ("cgroup.procs", "EINVAL"): _not_a_pid,
     ("cgroup.procs", "ENOSPC"): _no_cpus,
     ("tasks", "ENOSPC"): _no_cpus,
-    ("cgroup.procs", "EOPNOTSUPP"): _other_type,
+    ("cgroup.procs", "ENOTSUP"): _other_type,
     ("cgroup.subtree_control", "EBUSY"): _occupied,
     ("cgroup.subtree_control", "ENOENT"): _not_handed_down,
     ("memory.limit_in_bytes", "EBUSY"): _in_use,

@@ -21,8 +21,8 @@ def _head(path: str) -> bytes:
 def _interpreter(head: bytes) -> str:
     """The second file that execve opens: a script names it in its first line, a program among its first bytes.  elf(5)"""
     if head.startswith(b"#!"):
-        words = head[2:].split(b"\n")[0].split()
-        return os.fsdecode(words[0]) if words else ""
+        words = head[2:].split(b"\n")[0].strip(b" \t").replace(b"\t", b" ").split(b" ")
+        return os.fsdecode(words[0]) if words[0] else ""
     found = re.search(rb"(/[\w.+/-]*ld[\w.+-]*\.so[\w.]*)\0", head) if head.startswith(b"\x7fELF") else None
     return os.fsdecode(found[1]) if found else ""
 
@@ -35,19 +35,13 @@ def no_program(asked: Asked) -> Cause | None:
     if not os.path.exists(path):
         return None if os.path.lexists(path) else Cause(f"{path!r} does not exist here", f"namei -l {path}", _PAGE)
     head = _head(path)
-    if interpreter := _interpreter(head):
-        script = head.startswith(b"#!")
-        what, return_ = (
-            ("first line names", r" (it ends in \r: a file from Windows)" if interpreter.endswith("\r") else "")
-            if script
-            else ("loader is", "")
-        )
-        return Cause(
-            f"{path} is there, but its {what} {interpreter!r}, which is not{return_}",
-            f"head -1 {path}" if script else f"file {path}",
-            _PAGE,
-        )
-    return None
+    interpreter = _interpreter(head)
+    if not interpreter or os.path.exists(interpreter):
+        return None
+    if not head.startswith(b"#!"):
+        return Cause(f"{path} is there, but its loader is {interpreter!r}, which is not", f"file {path}", _PAGE)
+    windows = " (a line that ends in \\r: a file from Windows)" if interpreter.endswith("\r") else ""
+    return Cause(f"{path} is there, but its first line names {interpreter!r}, which is not{windows}", f"head -1 {path}", _PAGE)
 
 
 def may_not_execute(asked: Asked) -> Cause | None:

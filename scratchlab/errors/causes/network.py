@@ -71,7 +71,9 @@ def port_taken(asked: Asked) -> Cause | None:
         )
     _, port = _address(asked)
     inodes = _sockets_on(port)
-    holders = facts.using(lambda link: link in inodes, ("fd",)) if inodes else []
+    if not inodes and os.path.exists("/proc/self/net/tcp"):
+        return Cause(f"port {port} was taken, and is free by now", f"ss -ltnup sport = :{port}", "ip(7)")
+    holders = facts.using(lambda link: link in inodes, ("fd",))
     said = "; ".join(holders[:3]) or "by a process that cannot be seen from here"
     return Cause(f"port {port} is taken: {said}", f"ss -ltnup sport = :{port}", "ip(7)")
 

@@ -1,5 +1,7 @@
 """EPERM: a capability is missing, or does not reach so far, or something else stands above capabilities.  capabilities(7)"""
 
+import os
+
 from scratchlab.errors import facts
 from scratchlab.errors.cause import Asked, Cause
 
@@ -152,13 +154,15 @@ def security_module(_asked: Asked) -> Cause | None:
 
 
 def device_group(asked: Asked) -> Cause | None:
-    """A control group of version 1 that does not list the device."""
-    group = next((line.split(":", 2)[2] for line in facts.text("/proc/self/cgroup").splitlines() if ":devices:" in line), "")
-    listed = facts.text(f"/sys/fs/cgroup/devices{group}/devices.list")
-    if not listed or listed.startswith("a *:*"):
+    """A control group of version 1 may forbid a device."""
+    group = next((line.split(":", 2)[2] for line in facts.text("/proc/self/cgroup").splitlines() if ":devices:" in line), "/")
+    device = asked.call == "mknod" or any(os.path.exists(path) and os.stat(path).st_rdev for path in asked.paths())
+    if not device or group == "/":
         return None
+    # The list shows what is allowed one by one; where all but a few are, the kernel tells nobody which.
+    listed = ", ".join(facts.text(f"/sys/fs/cgroup/devices{group}/devices.list").splitlines())
     return Cause(
-        f"the control group {group} allows only some devices here, and perhaps not this one",
+        f"this is a device, and the control group {group} allows only some (it lists: {listed or 'nothing'})",
         f"cat /sys/fs/cgroup/devices{group}/devices.list",
         "cgroups(7)",
     )

@@ -191,9 +191,9 @@ def no_such_process(asked: Asked) -> Cause | None:
             )
         return None
     inside = facts.link("/proc/self") not in ("", str(os.getpid()))
-    where = " The /proc here belongs to another pid namespace: its numbers are not ours" if inside else ""
+    where = ". The /proc here belongs to another pid namespace: its numbers are not ours" if inside else ""
     return Cause(
-        f"there is no process {pid} in this pid namespace, or not any more.{where}", f"ls -d /proc/{pid}", "pid_namespaces(7)"
+        f"there is no process {pid} in this pid namespace, or not any more{where}", f"ls -d /proc/{pid}", "pid_namespaces(7)"
     )
 
 
