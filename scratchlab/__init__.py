@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from scratchlab.container import Container
     from scratchlab.observe import Snapshot as Snapshot
     from scratchlab.observe.diff import diff as diff
+    from scratchlab.peers import compare as compare
     from scratchlab.sandbox import Sandbox
 
 __version__ = "0.1.0"
-__all__ = ["Container", "Sandbox", "Snapshot", "diff", "linux", "stages"]
+__all__ = ["Container", "Sandbox", "Snapshot", "compare", "diff", "linux", "stages"]
 
-_HOMES = {"Container": "container", "Sandbox": "sandbox", "Snapshot": "observe", "diff": "observe", "linux": "", "stages": ""}
+_HOMES = {
+    "Container": "container", "Sandbox": "sandbox", "Snapshot": "observe", "compare": "peers", "diff": "observe",
+    "linux": "", "stages": "",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
