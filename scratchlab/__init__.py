@@ -11,20 +11,28 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scratchlab import linux, stages
-    from scratchlab.container import Container
+    from scratchlab import linux as linux
+    from scratchlab import stages as stages
+    from scratchlab.container import Container as Container
     from scratchlab.errors.explanation import explain as explain
     from scratchlab.observe import Snapshot as Snapshot
     from scratchlab.observe.diff import diff as diff
-    from scratchlab.sandbox import Sandbox
+    from scratchlab.peers import compare as compare
+    from scratchlab.sandbox import Sandbox as Sandbox
 
 __version__ = "0.1.0"
-__all__ = ["Container", "Sandbox", "Snapshot", "diff", "explain", "linux", "stages"]
 
+# The public names, and the module that each is in; "" for what is a module itself.
 _HOMES = {
-    "Container": "container", "Sandbox": "sandbox", "Snapshot": "observe", "diff": "observe", "explain": "errors.explanation",
-    "linux": "", "stages": "",
-}  # fmt: skip
+    "Container": "container",
+    "Sandbox": "sandbox",
+    "Snapshot": "observe",
+    "compare": "peers",
+    "diff": "observe",
+    "explain": "errors.explanation",
+    "linux": "",
+    "stages": "",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -38,4 +46,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return list(_HOMES)

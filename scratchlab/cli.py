@@ -72,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     _add_run(add)
     _add_running(add)
     _add_rootfs(add)
+    _add_looking(add)
     _add(add, "doctor", commands.doctor, "try what this machine can do, and say what to do about the rest")
     tour = _add(add, "tour", commands.tour, "build a container step by step, and show what each step changes")
     tour.add_argument("rootfs", metavar="ROOTFS")
@@ -139,6 +140,13 @@ def _add_running(add: Subparsers) -> None:
     stop.add_argument("-t", "--time", default="10", metavar="SECONDS", help="between the two signals (10)")
     stop.add_argument("name", metavar="NAME", help="as `scratchlab ps` shows it")
     _add(add, "clean", commands.clean, "take back what a killed program left on this machine")
+
+
+def _add_looking(add: Subparsers) -> None:
+    compare = _add(add, "compare", commands.compare, "show a process of any container engine beside one of ours")
+    compare.add_argument("--rootfs", metavar="ROOTFS", help="for our container (a small one, made for the moment)")
+    compare.add_argument("--json", action="store_true", help="print JSON")
+    compare.add_argument("pid", metavar="PID", type=int, help="as the host numbers it: runc state, docker inspect, ps")
 
 
 def _add_rootfs(add: Subparsers) -> None:

@@ -1,6 +1,7 @@
 """What each command of the command line does, once its arguments are parsed."""
 
 import argparse
+import json
 import os
 import shlex
 import signal
@@ -212,6 +213,16 @@ def _progress() -> Any:
         print(f"\r\x1b[K{done}{what}"[:100], end=end, file=sys.stderr, flush=True)
 
     return show
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Print a process of any engine beside one in a default container of ours."""
+    _need_root("start a container to compare with", "scratchlab compare")
+    from scratchlab.peers import compare
+
+    found = compare(arguments.pid, rootfs=arguments.rootfs)
+    print(json.dumps(found.to_data(), indent=2) if arguments.json else found)
+    return 0
 
 
 def doctor(_arguments: argparse.Namespace) -> int:

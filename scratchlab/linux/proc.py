@@ -88,6 +88,7 @@ class Stat(NamedTuple):
     ppid: int
     pgrp: int
     session: int
+    flags: int  # PF_KTHREAD, 0x200000, is a thread of the kernel's own
     num_threads: int
     starttime: int  # clock ticks since boot; with the pid, it tells a process from a later one with the same number
 
@@ -105,7 +106,8 @@ def _stat(line: str) -> Stat:
     if len(more) < 16:
         raise ValueError(line)
     # The manual counts from 1 and `state` is number 3; so more[0] is number 7.
-    return Stat(int(pid), comm, state, int(ppid), int(pgrp), int(session), int(more[20 - 7]), int(more[22 - 7]))
+    flags, num_threads, starttime = (int(more[number - 7]) for number in (9, 20, 22))
+    return Stat(int(pid), comm, state, int(ppid), int(pgrp), int(session), flags, num_threads, starttime)
 
 
 def parse_children(text: str) -> list[int]:

@@ -91,18 +91,18 @@ def _links(snapshot: Snapshot) -> Iterator[Fact]:
 
 
 # The kernel makes these by itself a moment after a link comes up, and from its random MAC address.
-_LINK_LOCAL = ("fe80:", "ff00:")
+LINK_LOCAL = ("fe80:", "ff00:")
 
 
 def _addresses(snapshot: Snapshot) -> Iterator[Fact]:
     for address in snapshot.addresses:
-        if not address.address.startswith(_LINK_LOCAL):
+        if not address.address.startswith(LINK_LOCAL):
             yield Fact(address.address, address.link)
 
 
 def _routes(snapshot: Snapshot) -> Iterator[Fact]:
     for route in snapshot.routes:
-        if not route.destination.startswith(_LINK_LOCAL):
+        if not route.destination.startswith(LINK_LOCAL):
             # All of it is the name: a destination may have several routes, in IPv4 and IPv6.
             via = f" via {route.gateway}" if route.gateway else ""
             yield Fact(f"{route.destination}{via} on {route.link}", "")
@@ -143,10 +143,11 @@ def _limits(snapshot: Snapshot) -> Iterator[Fact]:
 
 def _rlimits(snapshot: Snapshot) -> Iterator[Fact]:
     for name, limit in snapshot.rlimits.items():
-        yield Fact(name, _rlimit(limit))
+        yield Fact(name, rlimit(limit))
 
 
-def _rlimit(limit: Limit) -> str:
+def rlimit(limit: Limit) -> str:
+    """One resource limit; its two numbers only where they differ."""
     return limit.soft if limit.soft == limit.hard else f"soft {limit.soft}, hard {limit.hard}"
 
 
@@ -167,10 +168,11 @@ def _groups(snapshot: Snapshot) -> Iterator[Fact]:
 
 
 def _id_map(field: str) -> Callable[[Snapshot], Iterable[Fact]]:
-    return lambda snapshot: [Fact("", ", ".join(map(_id_range, getattr(snapshot, field))) or "none")]
+    return lambda snapshot: [Fact("", ", ".join(map(id_range, getattr(snapshot, field))) or "none")]
 
 
-def _id_range(map: IdMap) -> str:
+def id_range(map: IdMap) -> str:
+    """One line of an id map, in words."""
     if map == (0, 0, 2**32 - 1):
         return "every id is itself"
     if map.length == 1:
@@ -195,6 +197,15 @@ def capability_list(held: Iterable[str]) -> str:
     return ", ".join(names)
 
 
+def _seccomp(snapshot: Snapshot) -> Iterator[Fact]:
+    count = snapshot.seccomp_filters
+    yield Fact("", f"{count} filters" if count > 1 else snapshot.seccomp)
+
+
+def _label(snapshot: Snapshot) -> Iterator[Fact]:
+    yield Fact("", snapshot.label or "none")
+
+
 def _no_new_privs(snapshot: Snapshot) -> Iterator[Fact]:
     yield Fact("", "on" if snapshot.no_new_privs else "off")
 
@@ -214,6 +225,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("control groups", "cgroups", "", _cgroups),
     Kind("limits", "cgroup_values", "", _limits),
     Kind("resource limits", "rlimits", "", _rlimits),
+    Kind("oom_score_adj", "oom_score_adj", "", _one("oom_score_adj")),
     Kind("user", "uids", "", _ids("uids")),
     Kind("group", "gids", "", _ids("gids")),
     Kind("more groups", "groups", "", _groups),
@@ -221,6 +233,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("gid map", "gid_map", "user", _id_map("gid_map")),
     Kind("capabilities", "capabilities", "", _capabilities),
     Kind("no_new_privs", "no_new_privs", "", _no_new_privs),
-    Kind("seccomp", "seccomp", "", _one("seccomp")),
+    Kind("seccomp", "seccomp", "", _seccomp),
+    Kind("security label", "label", "", _label),
     Kind("open files", "files", "", _files),
 )

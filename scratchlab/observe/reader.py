@@ -164,6 +164,17 @@ def _capabilities(process: Process) -> dict[str, tuple[str, ...]]:
     return {name: proc.parse_capabilities(process.status[field]) for name, field in _SETS.items() if field in process.status}
 
 
+def _label(process: Process) -> str:
+    try:
+        return process.text("attr/current").rstrip("\0\n")
+    except FileNotFoundError:  # a kernel built without any security module
+        return ""
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # none of those that label processes is active
+            return ""
+        raise
+
+
 READERS: dict[str, Callable[[Process], Any]] = {  # the fields that each gives; with several, in that order
     "command": lambda p: p.status.get("Name", ""),
     "nspid": lambda p: p.numbers("NSpid"),
@@ -183,6 +194,9 @@ READERS: dict[str, Callable[[Process], Any]] = {  # the fields that each gives; 
     "capabilities": _capabilities,
     "no_new_privs": lambda p: p.status.get("NoNewPrivs") == "1",
     "seccomp": lambda p: _MODES.get(p.status.get("Seccomp", "0"), "unknown"),
+    "seccomp_filters": lambda p: int(p.status.get("Seccomp_filters", "0")),  # since Linux 5.9
+    "label": _label,
+    "oom_score_adj": lambda p: int(p.text("oom_score_adj")),
     "files": _files,
     "rlimits": lambda p: proc.parse_limits(p.text("limits")),
 }

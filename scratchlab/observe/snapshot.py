@@ -40,6 +40,9 @@ class Snapshot:
     capabilities: dict[str, tuple[str, ...]] = field(default_factory=dict)  # effective, permitted, inheritable …
     no_new_privs: bool = False
     seccomp: str = ""  # "off", "strict" or "filter"
+    seccomp_filters: int = 0
+    label: str = ""  # what SELinux, AppArmor or Smack calls it; "" where none of them is active
+    oom_score_adj: int = 0
     files: tuple[OpenFile, ...] = ()
     rlimits: dict[str, Limit] = field(default_factory=dict)  # by getrlimit(2)'s names
     missing: dict[str, str] = field(default_factory=dict)  # field -> why it could not be read

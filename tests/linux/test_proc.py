@@ -76,7 +76,7 @@ def test_unescape_undoes_what_the_kernel_does_to_names(name):
 def test_a_program_may_be_called_anything(comm):
     text = f"42 ({comm}) S 1 42 42 0 -1 4194304 101 0 0 0 0 0 0 0 20 0 3 0 189000 3133440 394\n"
 
-    assert proc.parse_stat(text) == (42, comm, "S", 1, 42, 42, 3, 189000)
+    assert proc.parse_stat(text) == (42, comm, "S", 1, 42, 42, 4194304, 3, 189000)
 
 
 def test_status_is_a_dictionary_of_its_fields():
