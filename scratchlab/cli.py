@@ -109,18 +109,22 @@ def _add_run(add: Subparsers) -> None:
     run = _add(add, "run", commands.run, "run a command in a container")
     run.add_argument("-p", "--publish", "-publish", action="append", default=[], metavar="[IP:]HOST:CONTAINER[/udp]",
                      help="make a port of the container reachable on the host; may be repeated")  # fmt: skip
-    run.add_argument("--cpus", type=_or_none, default="0.2", metavar="N", help="share of one CPU (0.2), or none")
-    run.add_argument(
-        "--memory", type=_or_none, default=argparse.SUPPRESS, metavar="SIZE", help="memory, as 512M or 2G (2G), or none"
-    )
-    run.add_argument("--pids", type=_or_none, default="512", metavar="N", help="processes and threads (512), or none")
+    run.add_argument("--cpus", type=_or_none, default="auto", metavar="N", help="share of one CPU (0.2), or none")
+    run.add_argument("--memory", type=_or_none, default="auto", metavar="SIZE", help="memory, as 512M or 2G (2G), or none")
+    run.add_argument("--pids", type=_or_none, default="auto", metavar="N", help="processes and threads (512), or none")
     run.add_argument("--hostname", default="container", metavar="NAME", help="hostname (container)")
     run.add_argument("--name", default="", metavar="NAME", help="name for ps, exec and stop")
     run.add_argument("-e", "--env", action="append", default=[], metavar="NAME=VALUE", help="set or, without a value, pass on")
     run.add_argument("-w", "--workdir", metavar="DIR", help="working directory inside (/)")
     run.add_argument("-u", "--user", metavar="USER[:GROUP]", help="user by name or number (root)")
     run.add_argument("-v", "--volume", action="append", default=[], metavar="SRC:DST[:ro]", help="mount a host path")
-    run.add_argument("--network", metavar="veth|none|host", default="veth", help="which network (veth)")
+    run.add_argument("--network", metavar="veth|none|host", default="auto", help="which network (veth for root)")
+    run.add_argument(
+        "--userns",
+        metavar="auto|host",
+        default="",
+        help="auto: a user namespace with ids that nobody else has (host; an ordinary user always has one)",
+    )
     run.add_argument("--read-only", action="store_true", help="mount the root filesystem read-only")
     run.add_argument("--chroot", action="store_true", help="chroot instead of pivot_root; can be escaped from")
     run.add_argument("--without", action="append", default=[], metavar="STAGE", help="leave a stage out; may be repeated")

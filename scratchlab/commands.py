@@ -18,7 +18,7 @@ from scratchlab.errors import GoneError, HostError, InputError, SandboxError
 
 def run(arguments: argparse.Namespace) -> int:
     """Run a command in a container, on our terminal or files. Gives its exit status."""
-    from scratchlab.container import DEFAULT_MEMORY, Container
+    from scratchlab.container import Container
 
     container = Container(
         rootfs=arguments.rootfs,
@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
         name=arguments.name,
         hostname=arguments.hostname,
         cpus=arguments.cpus,
-        memory=getattr(arguments, "memory", DEFAULT_MEMORY),
+        memory=arguments.memory,
         pids=arguments.pids,
         env=_environment(arguments.env),
         workdir=arguments.workdir,
@@ -37,9 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
         read_only=arguments.read_only,
         chroot=arguments.chroot,
         left_out=frozenset(arguments.without),
+        userns=arguments.userns,
     )
     if arguments.dry_run:
         print(*container.plan(), sep="\n")
+        _print_notes(container.means().notes)
         return 0
     return _run_attached(container)
 
@@ -48,17 +50,23 @@ def _run_attached(container: Any) -> int:
     from scratchlab.sandbox.attach import Signals
     from scratchlab.sandbox.client import LocalKeeper
 
-    _need_root("run a container", "scratchlab run")
     # From here on signals wait to be read: the set-up takes milliseconds, and must not be torn in two.
     signals = Signals()
     _clean_before()
     with container.started(LocalKeeper()) as box:
+        _print_notes(container.means().notes)
         if early := signals.ending():
             return 128 + early
         code = _attached(box, container.command, container.environment(), container.workdir, signals)
         if why := container.why_killed(box, code):
             print(f"scratchlab: {why}", file=sys.stderr)
     return code
+
+
+def _print_notes(notes: tuple[str, ...]) -> None:
+    """What this container lacks, since it was not asked for."""
+    for note in notes:
+        print(f"scratchlab: note: {note}", file=sys.stderr)
 
 
 def _attached(box: Any, words: tuple[str, ...], env: dict[str, str], workdir: str | None, signals: Any) -> int:
@@ -99,7 +107,6 @@ def exec_(arguments: argparse.Namespace) -> int:
     from scratchlab.sandbox.client import LocalKeeper
 
     words = _command(arguments, f"scratchlab exec {arguments.name} /bin/sh")
-    _need_root("enter a container", "scratchlab exec")
     found = _running(arguments.name)
     signals = Signals()
     with entered(found, LocalKeeper()) as box:
@@ -260,7 +267,6 @@ def _environment(words: list[str]) -> dict[str, str]:
 def _need_root(what: str, command: str) -> None:
     if os.geteuid() != 0:
         raise HostError(
-            f"you are not root, and to {what} with limits and a network of its own needs root",
-            f"sudo {command} …; without root, `scratchlab run --dry-run` shows the plan, and a Sandbox() in Python can do "
-            "unshare_user and what becomes possible by it",
+            f"you are not root, and to {what} with limits and a cable to the host needs root",
+            f"sudo {command} …; without root, `scratchlab run` and a Sandbox() in Python begin with unshare_user",
         )

@@ -1,27 +1,42 @@
 """The container: all steps, composed. The plan is a list; what has to come before what is said on its line."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scratchlab.errors import GoneError, InputError, SandboxError
+from scratchlab import auto
+from scratchlab.auto import AUTO, Means
+from scratchlab.errors import GoneError, HostError, InputError, SandboxError
 from scratchlab.journal import Entries
+from scratchlab.options import check_ports, human, limit, parse_volume, text_of
 from scratchlab.rootfs.check import PATH, CommandError, check_rootfs
 from scratchlab.sandbox.client import KeeperLike
 from scratchlab.sandbox.run import Finished, Sink
 from scratchlab.sandbox.sandbox import Sandbox
 from scratchlab.sandbox.steps import pack, unpack
-from scratchlab.stages import STAGES, Step, about, cgroups, filesystem, namespaces, network, privileges, step
-from scratchlab.stages.sizes import machine_memory
-
-# 2 GB, or all that the machine has.
-DEFAULT_MEMORY = "2G" if machine_memory() >= 2 << 30 else str(machine_memory())
-NETWORKS = ("veth", "none", "host")
+from scratchlab.stages import (
+    STAGES,
+    Step,
+    about,
+    cgroups,
+    filesystem,
+    id_maps,
+    kernel_files,
+    namespaces,
+    network,
+    privileges,
+    step,
+    subids,
+)
 
 # Which stage keeps the host out of what others do to a kind of namespace. Shared mounts travel to the host.  mount_namespaces(7)
-APART = {"unshare_uts": "uts", "unshare_mount": "mnt", "private_mounts": "mnt", "unshare_net": "net"}
+APART = {"unshare_user": "user", "unshare_uts": "uts", "unshare_mount": "mnt", "private_mounts": "mnt", "unshare_net": "net"}
+
+# Kinds that a container is born into, by clone3: one fork less for the pid namespace, and no process that only waits; and no
+# moment in which an ordinary user's agent has no right to the others. docs/decisions/0006, 0008
+BORN = {"unshare_user": "user", "unshare_pid": "pid"}
 
 
 class Container(NamedTuple):
@@ -34,48 +49,56 @@ class Container(NamedTuple):
     command: tuple[str, ...]
     name: str = ""  # as `scratchlab ps` shows it; made from the command if empty
     hostname: str = "container"
-    cpus: float | str | None = 0.2  # a share of one CPU: 0.2 is 20 %
-    memory: int | str | None = DEFAULT_MEMORY  # bytes, or with K, M, G
-    pids: int | str | None = 512
+    cpus: float | str | None = AUTO  # a share of one CPU: 0.2 is 20 %. "auto" is 0.2, or a note where no limit can be set
+    memory: int | str | None = AUTO  # bytes, or with K, M, G; "auto" is 2G
+    pids: int | str | None = AUTO  # "auto" is 512
     env: Mapping[str, str] = {}
     workdir: str | None = None
     user: str | None = None  # name or uid, [:group or gid], looked up in the root filesystem
     volumes: tuple[str, ...] = ()  # SRC:DST[:ro]
-    network: str = "veth"
+    network: str = AUTO  # of auto.NETWORKS; "auto" is the best that this user can have
     publish: tuple[str, ...] = ()  # [IP:]HOST:CONTAINER[/udp]
     read_only: bool = False
     chroot: bool = False  # the seed's way, which lesson 2 breaks
     left_out: frozenset[str] = frozenset()  # stages by name
+    userns: str = ""  # "auto" for ids that nobody else has; an ordinary user has a user namespace in any case
 
     def plan(self) -> list[Step]:
-        """All steps in order. Touches nothing; raises InputError for what cannot be right."""
-        root = self._root()
+        """All steps in order. Touches nothing; raises InputError or HostError for what cannot be."""
+        means, root = self.means(), self._root()
         steps = [
-            *self._limits(),  # first: they must cover all that follows
+            *self._user_namespace(means, root),  # first: for an ordinary user, it gives the right to all that follows
+            *self._limits(means),  # they must cover all that follows
             step(namespaces.unshare_uts),
             step(namespaces.hostname, self.hostname),
             step(namespaces.unshare_ipc),
-            *self._network(),
+            *self._network(means),
             step(namespaces.unshare_pid),  # before /proc is mounted, which shows this namespace
             step(filesystem.mount_points, root, *self._mount_points()),  # by the host: from inside, nothing may be left
             step(namespaces.unshare_mount),
             step(filesystem.private_mounts),  # before any mount, or the host gets it too
             *([step(filesystem.bind, root, root)] if self.chroot and self.read_only else []),  # only a mount can be read-only
-            *([step(network.resolv, root=root)] if self.network == "veth" else []),
+            *([step(network.resolv, root=root)] if means.network == "veth" else []),
             *(step(filesystem.bind, source, target, readonly, root=root) for source, target, readonly in self._volumes()),
+            step(kernel_files.proc, root=root),  # while the host's is in sight: else a user namespace gets no new one
+            step(
+                kernel_files.sysfs, root=root
+            ),  # likewise; and after the network namespace: it decides what /sys/class/net shows
+            step(filesystem.devices, root=root),  # while the host's are in sight: a user namespace can make none, but bind them
+            step(filesystem.mask, root=root),  # after /dev, whose null covers files
+            step(filesystem.readonly, root=root),
             step(filesystem.chroot if self.chroot else filesystem.pivot, root),  # after the last mount that needs a host path
-            step(filesystem.proc),
-            step(filesystem.sysfs),  # after the network namespace, which decides what /sys/class/net shows
-            step(filesystem.devices),
-            step(filesystem.mask),
-            step(filesystem.readonly),
-            *([step(filesystem.readonly, "/")] if self.read_only else []),  # after /dev and all other mounts on it
+            *([step(filesystem.readonly, "/")] if self.read_only else []),  # after all mounts on it that had to be made there
             # After our own set-up, which a fifth of a CPU would make five times as long, and before the first command.
-            *_limit("--cpus", "0.2", cgroups.cpu, self.cpus, cgroups.cpu_quota),
+            *limit("--cpus", "0.2", cgroups.cpu, means.limits.get("cpu"), cgroups.cpu_quota),
             step(namespaces.unshare_cgroup),  # after all limits, whose groups become its root
             *self._privileges(root),
         ]
         return self._leave_out(steps)
+
+    def means(self) -> Means:
+        """What this user can have on this machine, with notes on what not. Touches nothing."""
+        return auto.decide(self.userns, self.network, {"cpu": self.cpus, "memory": self.memory, "pids": self.pids})
 
     def without(self, *stages: str) -> "Container":
         """The same container with some stages left out, by name: to see what each is for."""
@@ -117,7 +140,7 @@ class Container(NamedTuple):
             exact=bool(self.name),
             facts=facts,
             controllers=self._controllers(),
-            init=any(item.stage is namespaces.unshare_pid for item in plan),
+            born=[BORN[item.name] for item in plan if item.name in BORN],
         )
         try:
             self._build(box, plan)
@@ -135,14 +158,14 @@ class Container(NamedTuple):
     def why_killed(self, box: Sandbox, code: int) -> str:
         """What to say of a command that ended with `code`: the kernel's out-of-memory killer leaves a counter."""
         # 128 + SIGKILL is also what a shell says whose command was killed.
-        if code == 137 and self.memory is not None and box.oom_kills():
-            return f"killed: out of memory, limit {_human(cgroups.parse_size(self.memory))}"
+        most = self.means().limits.get("memory") if code == 137 else None
+        if most is not None and box.oom_kills():
+            return f"killed: out of memory, limit {human(cgroups.parse_size(most))}"
         return ""
 
     def _build(self, box: Sandbox, plan: list[Step]) -> None:
         try:
-            # Born as pid 1 already, by clone3: one fork less, and no process that only waits. docs/decisions/0006
-            box.play(item for item in plan if item.stage is not namespaces.unshare_pid)
+            box.play(item for item in plan if item.name not in BORN)
         except GoneError:
             if not (why := self.why_killed(box, 137)):
                 raise
@@ -150,29 +173,31 @@ class Container(NamedTuple):
 
     # -- parts of the plan --------------------------------------------------------------------------------------------
 
-    def _limits(self) -> list[Step]:
+    def _user_namespace(self, means: Means, root: str) -> list[Step]:
+        if not means.userns:
+            return []
+        if means.ids == 1 and self.user and {*self._user(root)[:2]} != {0}:
+            how = subids.how_to_grant(subids.SUBUID, subids.SUBGID)
+            raise HostError(f"--user {self.user}: you have one id to give, and inside it is root's", f"as root: {how}")
+        # In a new user namespace everybody is nobody, until somebody is mapped; then the agent can be its root, as in runc.
+        return [step(namespaces.unshare_user), step(id_maps.map_ids, count=means.ids), step(privileges.user, 0)]
+
+    def _limits(self, means: Means) -> list[Step]:
         return [
-            *_limit("--memory", "512M", cgroups.memory, self.memory, cgroups.memory_size),
-            *_limit("--pids", "512", cgroups.pids, self.pids, cgroups.process_count),
+            *limit("--memory", "512M", cgroups.memory, means.limits.get("memory"), cgroups.memory_size),
+            *limit("--pids", "512", cgroups.pids, means.limits.get("pids"), cgroups.process_count),
         ]
 
     def _controllers(self) -> list[str]:
         """The trees of control groups to be born in; the limits come with their steps."""
-        wanted = {"memory": self.memory, "cpu": self.cpus, "pids": self.pids}
-        return [name for name, limit in wanted.items() if limit is not None and name not in self.left_out]
+        return [name for name in self.means().limits if name not in self.left_out]
 
-    def _network(self) -> list[Step]:
-        if self.network not in NETWORKS:
-            raise InputError(f"--network {self.network}: no such network", f"choose one of {', '.join(NETWORKS)}")
-        if self.publish and self.network != "veth":
-            raise InputError(f"--publish needs a network of its own, and --network is {self.network}", "leave out --network")
-        ports = [network.parse_publish(text) for text in self.publish]  # a malformed one is found before anything is made
-        if twice := [str(port.host) for number, port in enumerate(ports) if port._replace(container=0) in _hosts(ports[:number])]:
-            raise InputError(f"--publish: port {', '.join(twice)} of the host is given twice", "a port can lead to one place")
-        if self.network == "host":
+    def _network(self, means: Means) -> list[Step]:
+        check_ports(self.publish, means.network)
+        if means.network == "host":
             return []
         alone = [step(namespaces.unshare_net), step(network.loopback)]
-        if self.network == "none":
+        if means.network == "none":
             return alone
         published = [step(network.publish, text) for text in self.publish]
         return [*alone, step(network.veth), step(network.nat), *published]  # nat before publish: both are in its table
@@ -186,7 +211,8 @@ class Container(NamedTuple):
 
     def _steps_of_exec(self) -> list[dict[str, Any]]:
         """The privileges again, for `scratchlab exec`: what joins the container must not be stronger than it."""
-        kept = self._leave_out(self._privileges(self._root()), check=False)
+        root = [step(privileges.user, 0)] if self.means().userns else []  # of the user namespace that it joins
+        kept = self._leave_out([*root, *self._privileges(self._root())], check=False)
         return [pack(item) for item in kept]
 
     def _leave_out(self, steps: list[Step], check: bool = True) -> list[Step]:
@@ -220,7 +246,7 @@ class Container(NamedTuple):
         return [parse_volume(text) for text in self.volumes]
 
     def _user(self, root: str) -> tuple[int, int, list[int]]:
-        passwd, group = (_text(Path(root, "etc", name)) for name in ("passwd", "group"))
+        passwd, group = (text_of(Path(root, "etc", name)) for name in ("passwd", "group"))
         uid, gid, groups = privileges.parse_user(self.user or "0", passwd, group)
         return uid, gid, list(groups)
 
@@ -228,7 +254,7 @@ class Container(NamedTuple):
         """The user's home directory, by the root filesystem's passwd(5)."""
         root = self._root()
         uid = str(self._user(root)[0])
-        users = [line.split(":") for line in _text(Path(root, "etc/passwd")).splitlines()]
+        users = [line.split(":") for line in text_of(Path(root, "etc/passwd")).splitlines()]
         return next((fields[5] for fields in users if len(fields) > 5 and fields[2] == uid), "/root" if uid == "0" else "/")
 
     def _made_up_name(self) -> str:
@@ -243,49 +269,8 @@ def entered(found: Entries, keeper: KeeperLike) -> Iterator[Sandbox]:
     again = [unpack(data) for data in found.facts["again"]]
     box = Sandbox(f"{found.name[:34]}-exec", keeper=keeper, facts={"enters": found.name})
     try:
-        box.play([step(cgroups.join_groups, init), step(namespaces.join, init), *again])
+        limits = [step(cgroups.join_groups, init)] if cgroups.has_groups(init) else []
+        box.play([*limits, step(namespaces.join, init), *again])
         yield box
     finally:
         box.close()
-
-
-def _limit(option: str, example: str, stage: Callable[..., Any], asked: Any, check: Callable[[Any], object]) -> list[Step]:
-    """A step that sets a limit, or none. Raises InputError for what could not be set, before anything is made."""
-    if asked is None:
-        return []
-    try:
-        check(asked)
-    except InputError as error:
-        raise InputError(
-            f"{option} {asked}: {error.message}", error.hint or f"for example {option} {example}, or {option} none"
-        ) from None
-    return [step(stage, asked)]
-
-
-def _hosts(ports: list[network.Port]) -> list[network.Port]:
-    return [port._replace(container=0) for port in ports]
-
-
-def parse_volume(text: str) -> tuple[str, str, bool]:
-    """`SRC:DST[:ro|:rw]` as (host path, path inside, read-only). Raises InputError."""
-    source, _, rest = text.partition(":")
-    target, _, mode = rest.partition(":")
-    if not source or not target.startswith("/") or mode not in ("", "ro", "rw"):
-        raise InputError(f"--volume {text}: not SRC:DST[:ro]", "DST is an absolute path inside, as in --volume ./data:/data:ro")
-    if not Path(source).exists():
-        raise InputError(f"--volume {text}: {source} does not exist on the host", f"make it first: mkdir -p {source}")
-    return os.path.realpath(source), target, mode == "ro"
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
-
-
-def _human(size: int) -> str:
-    for unit, name in ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")):
-        if size >= unit and size % unit == 0:
-            return f"{size // unit} {name}"
-    return f"{size} bytes"

@@ -133,9 +133,12 @@ def test_ports_need_a_network_and_an_address_of_this_host(rootfs: Path) -> None:
 
 
 def test_without_root_what_needs_it_says_so_and_what_does_not(rootfs: Path) -> None:
-    for words in (("run", rootfs, "true"), ("exec", "x", "true"), ("tour", rootfs)):
-        message = "you are not root.*\n  hint: sudo scratchlab .*without root, .*unshare_user"
-        complains(125, message, *words, nobody=True)
+    complains(125, "you are not root.*\n  hint: sudo scratchlab .*without root, .*unshare_user", "tour", rootfs, nobody=True)
+    complains(125, "--network veth needs root", "run", "--network", "veth", rootfs, "true", nobody=True)
+    complains(125, "--userns host needs root", "run", "--userns", "host", rootfs, "true", nobody=True)
+    complains(125, "--cpus 1 cannot be set: .*\n  hint: --cpus none", "run", "--cpus", 1, rootfs, "true", nobody=True)
+    complains(125, "no container 'x' runs", "exec", "x", "true", nobody=True)
+    complains(2, "cannot be opened: Permission denied", "run", rootfs, "true", nobody=True)
 
 
 def on_a_lesser_machine(lack: Callable[[], None], *check: object) -> None:

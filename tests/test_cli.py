@@ -99,10 +99,11 @@ def test_stages_can_be_left_out_but_not_where_others_would_then_harm_the_host(ro
 def test_a_dry_run_needs_no_root_and_makes_nothing(rootfs: Path) -> None:
     words = ("run", "--dry-run", "--publish", "80:80", "/nowhere", "true")
 
-    plan = said(*words, nobody=True)
+    plan = said(*words).splitlines()
+    nobodys = scratchlab("run", "--dry-run", "--network", "none", "/nowhere", "true", nobody=True).stdout.splitlines()
 
-    assert plan.splitlines()[:2] == ["memory('2G')", "pids('512')"] and "publish('80:80')" in plan
-    assert plan == said(*words)
+    assert plan[:2] == ["memory('2G')", "pids(512)"] and "publish('80:80')" in plan
+    assert nobodys[:1] == ["unshare_user()"] and set(plan) - set(nobodys) >= {"memory('2G')", "veth()", "nat()"}
 
 
 @pytest.mark.parametrize("option", ["-p", "-publish", "--publish"])

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # The order in which to read. A module imports only what stands before it here.
 LAYERS = [
     "errors", "linux", "shared", "journal", "stages", "rootfs", "observe", "sandbox",
-    "container", "peers", "attacks", "views", "lessons", "vm", "classroom", "doctor", "tour", "commands", "cli",
+    "auto", "options", "container", "peers", "attacks", "views", "lessons", "vm", "classroom", "doctor", "tour", "commands", "cli",
 ]  # fmt: skip
 
 # The public names, imported when they are first used.

@@ -42,7 +42,7 @@ def play(made: Container, victim: str, stop: int, tell: int, go_on: int) -> None
     init = victim != "the waiter"  # which is only there where unshare_pid was a step, as in a lesson
     if init:
         plan = [step for step in plan if step.name != "unshare_pid"]
-    box = Sandbox(made.name, keeper=keeper, exact=True, controllers=made._controllers(), init=init)
+    box = Sandbox(made.name, keeper=keeper, exact=True, controllers=made._controllers(), born=["pid"] if init else [])
     waiter = box.pid
     try:
         for step in plan[:stop]:

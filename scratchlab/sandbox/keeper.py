@@ -60,18 +60,19 @@ class Keeper:
         exact: bool = False,
         facts: dict[str, Any] | None = None,
         controllers: Sequence[str] = (),
-        init: bool = False,
+        born: Sequence[str] = (),
     ) -> Answer:
         """Fork a sandbox; gives its final name, its pid, and the socket to talk to its agent.
 
-        It is born in its control groups of these controllers, where being moved later would cost 10 ms each, and with
-        `init` as pid 1 of a pid namespace, where unshare_pid would have to fork once more.
+        It is born in its control groups of these controllers, where being moved later would cost 10 ms each, and in new
+        namespaces of the kinds `born`: as pid 1, where unshare_pid would have to fork once more; and in a user namespace,
+        which gives an ordinary user the right to the others.
         """
         kept = Journal.claim(name, exact)
         with contextlib.ExitStack() as trouble:
             trouble.callback(kept.close)
             kept.fact(**(facts or {}))
-            child, theirs = _fork_agent(kept, controllers, Clone.NEWPID if init else Clone(0))
+            child, theirs = _fork_agent(kept, controllers, sum((linux.NAMESPACES[kind] for kind in born), Clone(0)))
             box = Box(Target(child, kept), os.pidfd_open(child), adopted=False)
             trouble.callback(_end, box)
             kept.will("process", pid=child, started=journal.start_time(child))

@@ -46,11 +46,11 @@ class Sandbox:
         exact: bool = False,
         facts: dict[str, Any] | None = None,
         controllers: Sequence[str] = (),
-        init: bool = False,
+        born: Sequence[str] = (),
     ) -> None:
         self.steps: list[Step] = []
         self._keeper = keeper or client.keeper()
-        self._wanted = {"name": name, "exact": exact, "facts": facts, "controllers": list(controllers), "init": init}
+        self._wanted = {"name": name, "exact": exact, "facts": facts, "controllers": list(controllers), "born": list(born)}
         self._lock = threading.Lock()
         self._start()
 

@@ -10,15 +10,14 @@ from scratchlab.stages.filesystem import (
     overlay,
     pivot,
     private_mounts,
-    proc,
     readonly,
-    sysfs,
     tmpfs,
 )
+from scratchlab.stages.id_maps import map_ids
+from scratchlab.stages.kernel_files import proc, sysfs
 from scratchlab.stages.namespaces import (
     hostname,
     join,
-    map_ids,
     unshare_cgroup,
     unshare_ipc,
     unshare_mount,

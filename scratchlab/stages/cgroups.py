@@ -15,8 +15,8 @@ from scratchlab.stages.sizes import machine_memory, parse_count, parse_number, p
 from scratchlab.stages.stage import Target, outside
 
 __all__ = [
-    "cpu", "cpu_quota", "io", "join_groups", "memory", "memory_limit", "memory_size", "oom_kills", "parse_size", "pids",
-    "prepare", "process_count", "track",
+    "cpu", "cpu_quota", "has_groups", "io", "join_groups", "memory", "memory_limit", "memory_size", "oom_kills", "parse_size",
+    "pids", "prepare", "process_count", "track",
 ]  # fmt: skip
 
 
@@ -94,11 +94,20 @@ def io(
 @outside("cgroups(7)", shell="echo $PID > /sys/fs/cgroup/scratchlab/web/cgroup.procs", engine="docker exec")
 def join_groups(target: Target, pid: int) -> None:
     """The limits of a running sandbox, one of whose processes is `pid`: what is in one group shares one limit.  cgroups(7)"""
-    groups = {group for group in cgroupfs.groups_of(pid).values() if cgroupfs.is_ours(group)}
+    groups = _our_groups(pid)
     if not groups:
         raise StageError(f"process {pid} is in no control group of ours", f"check: cat /proc/{pid}/cgroup; see `scratchlab ps`")
     for group in sorted(groups):
         _gather(target, group)
+
+
+def has_groups(pid: int) -> bool:
+    """Whether a process is in control groups of ours: an ordinary user's may be in none."""
+    return bool(_our_groups(pid))
+
+
+def _our_groups(pid: int) -> set[str]:
+    return {group for group in cgroupfs.groups_of(pid).values() if cgroupfs.is_ours(group)}
 
 
 # -- what a sandbox has used up ---------------------------------------------------------------------------------------

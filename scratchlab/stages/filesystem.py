@@ -7,8 +7,8 @@ filesystem, which nobody has entered yet, and no link in it can lead the mount o
 import errno
 import os
 import stat
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from scratchlab import linux
@@ -72,7 +72,7 @@ def bind(source: str, target: str, readonly: bool = False, recursive: bool = Tru
     with paths.pinned(target, root) as place:
         linux.mount(source, place, None, Mount.BIND | (Mount.REC if recursive else Mount(0)))
     if readonly:
-        _make_readonly(target, root, recursive)
+        make_readonly(target, root, recursive)
 
 
 @inside("mount(2)", shell="mount -t overlay …", engine="always, by docker run, for image layers", needs=("mnt",))
@@ -137,20 +137,6 @@ def _check_root(path: str) -> None:
 # -- what programs expect to find -------------------------------------------------------------------------------------
 
 
-@inside("proc(5)", "mount(2)", shell="mount -t proc proc /proc", engine="always, by docker run", needs=("mnt",))
-def proc(target: str = "/proc", root: str = "") -> None:
-    """The processes of this pid namespace, as files.  proc(5)"""
-    with paths.pinned(target, root) as place:
-        linux.mount("proc", place, "proc", HARMLESS)
-
-
-@inside("sysfs(5)", "mount(2)", shell="mount -t sysfs -o ro sysfs /sys", engine="always, by docker run", needs=("mnt",))
-def sysfs(target: str = "/sys", readonly: bool = True, root: str = "") -> None:
-    """The machine's devices as files, and of the network links only those of this namespace.  sysfs(5)"""
-    with paths.pinned(target, root) as place:
-        linux.mount("sysfs", place, "sysfs", HARMLESS | (Mount.RDONLY if readonly else Mount(0)))
-
-
 @inside("null(4)", "devpts(5)", shell="mount -t tmpfs tmpfs /dev && mknod …", engine="always, by docker run", needs=("mnt",))
 def devices(target: str = "/dev", root: str = "") -> list[str]:
     """A /dev with harmless devices and terminals of your own; returns what this kernel refused.  null(4), devpts(5)"""
@@ -212,30 +198,48 @@ def _mount_below(dev: str, name: str) -> str:
 
 
 @inside("mount(2)", shell="mount --bind /dev/null FILE", engine="always, by docker run; not with --privileged", needs=("mnt",))
-def mask(*targets: str) -> None:
+def mask(*targets: str, root: str = "") -> None:
     """Files that read as empty and directories without entries, where the host would show through.  mount(2)"""
-    null = os.stat("/dev/null") if os.path.exists("/dev/null") else None
-    if null is None or not stat.S_ISCHR(null.st_mode):
-        raise StageError("there is no /dev/null here to cover files with", "apply devices first")
-    for target in targets or MASKED:
-        if os.path.isdir(target):
-            linux.mount("tmpfs", target, "tmpfs", HARMLESS | Mount.RDONLY, "size=0k")
-        elif os.path.exists(target):
-            linux.mount("/dev/null", target, None, Mount.BIND)
+    with _null_device(root) as null:
+        for target in _existing(targets or MASKED, root):
+            with paths.pinned(target, root) as place:
+                _cover(place, null)
+
+
+def _cover(place: str, null: str) -> None:
+    if os.path.isdir(place):
+        linux.mount("tmpfs", place, "tmpfs", HARMLESS | Mount.RDONLY, "size=0k")
+    else:
+        linux.mount(null, place, None, Mount.BIND)
+
+
+@contextmanager
+def _null_device(root: str) -> Iterator[str]:
+    with paths.pinned("/dev", root) as dev:
+        null = f"{dev}/null"
+        if not (os.path.exists(null) and stat.S_ISCHR(os.lstat(null).st_mode)):
+            raise StageError("there is no /dev/null here to cover files with", "apply devices first")
+        yield null
 
 
 @inside("mount_setattr(2)", shell="mount -o remount,bind,ro /", engine="docker run --read-only", needs=("mnt",))
-def readonly(*targets: str) -> None:
+def readonly(*targets: str, root: str = "") -> None:
     """Files that nobody in here can change; "/" is the root without what is mounted in it.  mount_setattr(2)"""
-    for target in targets or READONLY:
-        if os.path.realpath(target) == "/":
+    for target in _existing(targets or READONLY, root):
+        if not root and os.path.realpath(target) == "/":
             linux.mount_setattr("/", At(0), MountAttr.RDONLY)
-        elif os.path.exists(target):
-            linux.mount(target, target, None, Mount.BIND | Mount.REC)
-            _make_readonly(target)
+        else:
+            with paths.pinned(target, root) as place:
+                linux.mount(place, place, None, Mount.BIND | Mount.REC)
+            make_readonly(target, root)
 
 
-def _make_readonly(target: str, root: str = "", recursive: bool = True) -> None:
+def _existing(targets: Sequence[str], root: str) -> list[str]:
+    return [target for target in targets if os.path.exists(paths.resolve(root, target) if root else target)]
+
+
+def make_readonly(target: str, root: str = "", recursive: bool = True) -> None:
+    """Let nobody in here write to what is mounted at `target`, nor below it if `recursive`.  mount_setattr(2)"""
     # Pinned only now, it leads to what was just mounted. mount(2) with REMOUNT would have to repeat each flag that is set
     # already, and would leave the mounts below writable.
     with paths.pinned(target, root) as place:

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from scratchlab import linux
 from scratchlab.errors import InputError
-from scratchlab.stages.stage import Target, inside, namespaces_of, outside
+from scratchlab.stages.stage import inside, namespaces_of
 
 LONGEST_HOSTNAME = 64  # bytes: __NEW_UTS_LEN of the kernel
 
@@ -82,31 +82,15 @@ def _seconds(offset: float) -> str:
 def unshare_user() -> None:
     """Every capability, but only over what this user namespace will own; nobody's id until map_ids.  user_namespaces(7)"""
     linux.unshare(linux.Clone.NEWUSER)
-    _after_new_credentials()
+    after_new_credentials()
 
 
-def _after_new_credentials() -> None:
-    # The kernel distrusts a process whose credentials have changed. Its files in /proc belong to root, so that an ordinary
-    # user outside could not write its uid_map; and the promise to die with the parent is forgotten.
+def after_new_credentials() -> None:
+    """Take back what the kernel does to a process whose credentials have changed, because it distrusts it.  proc(5), prctl(2)"""
+    # Its files in /proc belong to root, so that an ordinary user outside could not write its uid_map, nor enter it; and the
+    # promise to die with the parent is forgotten.
     linux.prctl(linux.Prctl.SET_DUMPABLE, 1)
     linux.prctl(linux.Prctl.SET_PDEATHSIG, signal.SIGKILL)
-
-
-@outside(
-    "user_namespaces(7)",
-    shell="echo '0 1000 1' > /proc/PID/uid_map",
-    engine="podman run --uidmap 0:1000:1 --gidmap 0:1000:1",
-    needs=("user",),
-)
-def map_ids(target: Target, inside: int = 0, outside: int | None = None, count: int = 1) -> None:
-    """Ids `inside` the user namespace that mean ids `outside`, by default our own.  user_namespaces(7)"""
-    if count < 1 or inside < 0 or (outside or 0) < 0:
-        raise InputError(f"no ids: {count} from {inside} inside, {outside} outside", "count from 1, ids from 0")
-    if not linux.capget().effective & linux.mask([linux.Cap.SETGID]):
-        # Who could drop a group by setgroups(2) could open what was closed to that group: so first, nobody in there can.
-        linux.write_file(f"/proc/{target.pid}/setgroups", "deny")
-    for name, own in (("uid_map", os.geteuid()), ("gid_map", os.getegid())):
-        linux.write_file(f"/proc/{target.pid}/{name}", f"{inside} {own if outside is None else outside} {count}\n")
 
 
 @inside("setns(2)", "pidfd_open(2)", shell="nsenter --target PID --all", engine="docker exec, --network container:NAME")
@@ -120,7 +104,7 @@ def join(pid: int, *kinds: str) -> None:
     finally:
         os.close(pidfd)
     if "user" in entered:
-        _after_new_credentials()
+        after_new_credentials()
     if "pid" in entered:
         continue_in_child()
 

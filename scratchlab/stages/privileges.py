@@ -2,13 +2,13 @@
 
 import errno
 import resource
-import signal
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from scratchlab import linux
 from scratchlab.errors import InputError, KernelError
 from scratchlab.linux import Cap, CapSets, Prctl
+from scratchlab.stages.namespaces import after_new_credentials
 from scratchlab.stages.stage import inside
 
 # What docker leaves to root in a container: enough to install packages and to serve on port 80.
@@ -32,8 +32,7 @@ def user(uid: int, gid: int | None = None, groups: Sequence[int] = ()) -> None:
     _replace_groups(groups)
     linux.setresgid(gid, gid, gid)
     linux.setresuid(uid, uid, uid)
-    # The kernel forgets this promise when the credentials change.
-    linux.prctl(Prctl.SET_PDEATHSIG, signal.SIGKILL)
+    after_new_credentials()
 
 
 def _replace_groups(groups: Sequence[int]) -> None:

@@ -10,14 +10,8 @@ from pathlib import Path
 import pytest
 
 from scratchlab.errors import InputError, KernelError
-from scratchlab.stages.filesystem import (
-    bind,
-    devices,
-    overlay,
-    private_mounts,
-    proc,
-    tmpfs,
-)
+from scratchlab.stages.filesystem import bind, devices, overlay, private_mounts, tmpfs
+from scratchlab.stages.kernel_files import proc
 from scratchlab.stages.namespaces import unshare_mount
 from tests.conftest import held, in_child, needs_root
 from tests.stages.filesystem_lab import mounted_at, own_mounts, writable

@@ -11,21 +11,10 @@ import pytest
 
 from scratchlab.errors import StageError
 from scratchlab.journal import Journal
-from scratchlab.stages.filesystem import (
-    LINKS,
-    MASKED,
-    NODES,
-    READONLY,
-    bind,
-    devices,
-    mask,
-    pivot,
-    proc,
-    readonly,
-    sysfs,
-    tmpfs,
-)
-from scratchlab.stages.namespaces import map_ids, unshare_ipc, unshare_net, unshare_pid, unshare_user
+from scratchlab.stages.filesystem import LINKS, MASKED, NODES, READONLY, bind, devices, mask, pivot, readonly, tmpfs
+from scratchlab.stages.id_maps import map_ids
+from scratchlab.stages.kernel_files import proc, sysfs
+from scratchlab.stages.namespaces import unshare_ipc, unshare_net, unshare_pid, unshare_user
 from scratchlab.stages.stage import Target
 from tests.conftest import in_child, needs_root
 from tests.stages.filesystem_lab import own_mounts, writable

@@ -11,10 +11,10 @@ from scratchlab.errors import InputError, KernelError
 from scratchlab.journal import Journal, start_time
 from scratchlab.linux import NAMESPACES, recording
 from scratchlab.stages import namespaces
+from scratchlab.stages.id_maps import map_ids
 from scratchlab.stages.namespaces import (
     hostname,
     join,
-    map_ids,
     unshare_pid,
     unshare_time,
     unshare_user,

@@ -11,7 +11,8 @@ import pytest
 
 from scratchlab.journal import start_time
 from scratchlab.stages import namespaces
-from scratchlab.stages.filesystem import private_mounts, proc
+from scratchlab.stages.filesystem import private_mounts
+from scratchlab.stages.kernel_files import proc
 from scratchlab.stages.namespaces import (
     continue_in_child,
     unshare_pid,

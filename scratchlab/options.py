@@ -1,0 +1,58 @@
+"""The options of a container as they are typed, read and refused."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from scratchlab.errors import InputError
+from scratchlab.stages import Step, network, step
+
+
+def limit(option: str, example: str, stage: Callable[..., Any], asked: Any, check: Callable[[Any], object]) -> list[Step]:
+    """A step that sets a limit, or none. Raises InputError for what could not be set, before anything is made."""
+    if asked is None:
+        return []
+    try:
+        check(asked)
+    except InputError as error:
+        raise InputError(
+            f"{option} {asked}: {error.message}", error.hint or f"for example {option} {example}, or {option} none"
+        ) from None
+    return [step(stage, asked)]
+
+
+def check_ports(publish: Sequence[str], own_network: str) -> None:
+    """Refuse what cannot be published, before anything is made. Raises InputError."""
+    if publish and own_network in ("none", "host"):
+        raise InputError(f"--publish needs a network of its own, and --network is {own_network}", "leave out --network")
+    ports = [network.parse_publish(text)._replace(container=0) for text in publish]
+    if twice := [str(port.host) for number, port in enumerate(ports) if port in ports[:number]]:
+        raise InputError(f"--publish: port {', '.join(twice)} of the host is given twice", "a port can lead to one place")
+
+
+def parse_volume(text: str) -> tuple[str, str, bool]:
+    """`SRC:DST[:ro|:rw]` as (host path, path inside, read-only). Raises InputError."""
+    source, _, rest = text.partition(":")
+    target, _, mode = rest.partition(":")
+    if not source or not target.startswith("/") or mode not in ("", "ro", "rw"):
+        raise InputError(f"--volume {text}: not SRC:DST[:ro]", "DST is an absolute path inside, as in --volume ./data:/data:ro")
+    if not Path(source).exists():
+        raise InputError(f"--volume {text}: {source} does not exist on the host", f"make it first: mkdir -p {source}")
+    return os.path.realpath(source), target, mode == "ro"
+
+
+def text_of(path: Path) -> str:
+    """What a file says, or '' where it cannot be read."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def human(size: int) -> str:
+    """Bytes for people: `2 GB`."""
+    for unit, name in ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")):
+        if size >= unit and size % unit == 0:
+            return f"{size // unit} {name}"
+    return f"{size} bytes"

@@ -1,0 +1,89 @@
+"""Which ids of the machine a user may hand out: a login holds one, and the administrator may grant a range more.  subuid(5)
+
+    /etc/subuid     ann:100000:65536        ann may give the ids 100000 to 165535 to processes in her user namespaces
+    /etc/subgid     1000:100000:65536       the same for groups; a user is named by login or by number in both
+
+The kernel knows nothing of these files. newuidmap(1), which belongs to root and is setuid, reads them and writes the map.
+"""
+
+import os
+import pwd
+from contextlib import suppress
+from typing import NamedTuple
+
+from scratchlab.errors import HostError
+
+SUBUID, SUBGID = "/etc/subuid", "/etc/subgid"
+FULL = 65536  # ids that a root filesystem expects: 0 to 65535, where 65534 is nobody
+
+# Which option of usermod(8) adds a line to which file.
+_OPTIONS = {SUBUID: "--add-subuids", SUBGID: "--add-subgids"}
+
+
+class IdRange(NamedTuple):
+    """Some ids in a row."""
+
+    first: int
+    length: int
+
+    @property
+    def last(self) -> int:
+        """The last id of the range."""
+        return self.first + self.length - 1
+
+    def holds(self, other: "IdRange") -> bool:
+        """Whether all ids of another range are in this one."""
+        return self.first <= other.first and other.last <= self.last
+
+
+def parse_subids(text: str, name: str, uid: int) -> list[IdRange]:
+    """The ranges that subuid(5) grants to a user; a line that makes no sense grants nothing.  subuid(5)"""
+    rows = [line.split(":") for line in text.splitlines()]
+    numbers = [row[1:] for row in rows if len(row) == 3 and row[0] in (name, str(uid)) and row[0]]
+    plain = [(int(first), int(count)) for first, count in numbers if _is_number(first) and _is_number(count)]
+    return [IdRange(first, count) for first, count in plain if count and first + count < 1 << 32]
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 10
+
+
+def granted(path: str) -> list[IdRange]:
+    """What a file of subordinate ids grants to this user, the widest range first."""
+    try:
+        with open(path) as file:
+            return sorted(parse_subids(file.read(), login(), os.getuid()), key=lambda found: -found.length)
+    except OSError:
+        return []
+
+
+def login() -> str:
+    """This user's login; '' for one that passwd(5) does not know."""
+    with suppress(KeyError):
+        return pwd.getpwuid(os.getuid()).pw_name
+    return ""
+
+
+def available() -> int:
+    """How many ids a user namespace of ours can map, one of which is our own."""
+    uids, gids = granted(SUBUID), granted(SUBGID)
+    return min(FULL, 1 + uids[0].length, 1 + gids[0].length) if uids and gids else 1
+
+
+def require(path: str, wanted: int | IdRange) -> IdRange:
+    """So many subordinate ids, or exactly these. Raises HostError that says which line grants them."""
+    for found in granted(path):
+        if isinstance(wanted, IdRange) and found.holds(wanted):
+            return wanted
+        if isinstance(wanted, int) and found.length >= wanted:
+            return IdRange(found.first, wanted)
+    asked = f"the ids {wanted.first} to {wanted.last}" if isinstance(wanted, IdRange) else f"{wanted} ids"
+    raise HostError(f"{path} does not grant {asked} to {login() or os.getuid()}", f"as root: {how_to_grant(path)}")
+
+
+def how_to_grant(*paths: str) -> str:
+    """The command that grants a range, for a user with a login; else the line to write."""
+    line = f"{os.getuid()}:100000:{FULL}"
+    if not login():
+        return "; ".join(f"echo {line} >> {path}" for path in paths)
+    return f"usermod {' '.join(f'{_OPTIONS[path]} 100000-{100000 + FULL - 1}' for path in paths)} {login()}"
