@@ -11,16 +11,20 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scratchlab import linux, stages
+    from scratchlab import attacks, linux, stages
     from scratchlab.container import Container
     from scratchlab.observe import Snapshot as Snapshot
     from scratchlab.observe.diff import diff as diff
     from scratchlab.sandbox import Sandbox
+    from scratchlab.trials import scoreboard as scoreboard
 
 __version__ = "0.1.0"
-__all__ = ["Container", "Sandbox", "Snapshot", "diff", "linux", "stages"]
+__all__ = ["Container", "Sandbox", "Snapshot", "attacks", "diff", "linux", "scoreboard", "stages"]
 
-_HOMES = {"Container": "container", "Sandbox": "sandbox", "Snapshot": "observe", "diff": "observe", "linux": "", "stages": ""}
+_HOMES = {
+    "Container": "container", "Sandbox": "sandbox", "Snapshot": "observe", "attacks": "", "diff": "observe", "linux": "",
+    "scoreboard": "trials", "stages": "",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
 """The container: all steps, composed. The plan is a list; what has to come before what is said on its line."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,8 +106,11 @@ class Container(NamedTuple):
             return finished._replace(note=self.why_killed(box, finished.code))
 
     @contextmanager
-    def started(self, keeper: KeeperLike | None = None) -> Iterator[Sandbox]:
-        """The container with everything in place but the command: a sandbox, gone when the `with` block ends."""
+    def started(self, keeper: KeeperLike | None = None, first: Sequence[Step] = ()) -> Iterator[Sandbox]:
+        """The container with everything in place but the command: a sandbox, gone when the `with` block ends.
+
+        `first` are steps before the plan's own: the mistakes of a runtime, in `scratchlab.trials`.
+        """
         plan = self.plan()
         self.check()
         facts = {"command": list(self.command), "again": self._steps_of_exec()}
@@ -120,7 +123,7 @@ class Container(NamedTuple):
             init=any(item.stage is namespaces.unshare_pid for item in plan),
         )
         try:
-            self._build(box, plan)
+            self._build(box, [*first, *plan])
             # Only now may `scratchlab exec` enter: at any moment before, it would have found itself with the host's files.
             box.note(init=box.pid, env=self.environment(), workdir=self.workdir)
             yield box
@@ -175,7 +178,8 @@ class Container(NamedTuple):
         if self.network == "none":
             return alone
         published = [step(network.publish, text) for text in self.publish]
-        return [*alone, step(network.veth), step(network.nat), *published]  # nat before publish: both are in its table
+        # nat before the others: they are in its table.
+        return [*alone, step(network.veth), step(network.nat), step(network.input_drop), *published]
 
     def _privileges(self, root: str) -> list[Step]:
         return [

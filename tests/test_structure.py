@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # The order in which to read. A module imports only what stands before it here.
 LAYERS = [
-    "errors", "linux", "shared", "journal", "stages", "rootfs", "observe", "sandbox",
-    "container", "attacks", "views", "lessons", "vm", "classroom", "doctor", "tour", "commands", "cli",
+    "errors", "linux", "shared", "journal", "stages", "attacks", "rootfs", "observe", "sandbox",
+    "container", "trials", "views", "lessons", "vm", "classroom", "doctor", "tour", "commands", "cli",
 ]  # fmt: skip
 
 # The public names, imported when they are first used.
