@@ -11,6 +11,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scratchlab import attacks as attacks
     from scratchlab import linux as linux
     from scratchlab import stages as stages
     from scratchlab.container import Container as Container
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from scratchlab.observe.diff import diff as diff
     from scratchlab.peers import compare as compare
     from scratchlab.sandbox import Sandbox as Sandbox
+    from scratchlab.trials import scoreboard as scoreboard
 
 __version__ = "0.1.0"
 
@@ -27,10 +29,12 @@ _HOMES = {
     "Container": "container",
     "Sandbox": "sandbox",
     "Snapshot": "observe",
+    "attacks": "",
     "compare": "peers",
     "diff": "observe",
     "explain": "errors.explanation",
     "linux": "",
+    "scoreboard": "trials",
     "stages": "",
 }
 

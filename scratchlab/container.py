@@ -1,7 +1,7 @@
 """The container: all steps, composed. The plan is a list; what has to come before what is said on its line."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -129,8 +129,11 @@ class Container(NamedTuple):
             return finished._replace(note=self.why_killed(box, finished.code))
 
     @contextmanager
-    def started(self, keeper: KeeperLike | None = None) -> Iterator[Sandbox]:
-        """The container with everything in place but the command: a sandbox, gone when the `with` block ends."""
+    def started(self, keeper: KeeperLike | None = None, first: Sequence[Step] = ()) -> Iterator[Sandbox]:
+        """The container with everything in place but the command: a sandbox, gone when the `with` block ends.
+
+        `first` are steps before the plan's own: the mistakes of a runtime, in `scratchlab.trials`.
+        """
         plan = self.plan()
         self.check()
         facts = {"command": list(self.command), "again": self._steps_of_exec()}
@@ -143,7 +146,7 @@ class Container(NamedTuple):
             born=[BORN[item.name] for item in plan if item.name in BORN],
         )
         try:
-            self._build(box, plan)
+            self._build(box, [*first, *plan])
             # Only now may `scratchlab exec` enter: at any moment before, it would have found itself with the host's files.
             box.note(init=box.pid, env=self.environment(), workdir=self.workdir)
             yield box
@@ -200,7 +203,8 @@ class Container(NamedTuple):
         if means.network == "none":
             return alone
         published = [step(network.publish, text) for text in self.publish]
-        return [*alone, step(network.veth), step(network.nat), *published]  # nat before publish: both are in its table
+        # nat before the others: they are in its table.
+        return [*alone, step(network.veth), step(network.nat), step(network.input_drop), *published]
 
     def _privileges(self, root: str) -> list[Step]:
         return [

@@ -36,6 +36,7 @@ UNDO = {
     "sysctl": "scratchlab.shared:release_sysctl",
     "mount_point": "scratchlab.shared:release_mount_point",
     "file": "scratchlab.journal:remove_file",
+    "lab": "scratchlab.trials.lab:remove_directory",
 }
 
 

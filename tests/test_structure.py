@@ -16,9 +16,29 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # The order in which to read. A module imports only what stands before it here.
 LAYERS = [
-    "errors", "linux", "shared", "journal", "stages", "rootfs", "observe", "sandbox",
-    "auto", "options", "container", "peers", "attacks", "views", "lessons", "vm", "classroom", "doctor", "tour", "commands", "cli",
-]  # fmt: skip
+    "errors",
+    "linux",
+    "shared",
+    "journal",
+    "stages",
+    "attacks",
+    "rootfs",
+    "observe",
+    "sandbox",
+    "auto",
+    "options",
+    "container",
+    "peers",
+    "trials",
+    "views",
+    "lessons",
+    "vm",
+    "classroom",
+    "doctor",
+    "tour",
+    "commands",
+    "cli",
+]
 
 # The public names, imported when they are first used.
 ABOVE_ALL = {"__init__", "__main__"}

@@ -1,6 +1,6 @@
 """What the kernel offers, without opinion: `linux.mount(...)`, `linux.Mount.BIND`."""
 
-from scratchlab.linux.flags import NAMESPACES, At, Cap, Clone, InterfaceFlag, Mount, MountAttr, Prctl, Resolve, Umount
+from scratchlab.linux.flags import NAMESPACES, At, Cap, Clone, InterfaceFlag, Mount, MountAttr, Prctl, Ptrace, Resolve, Umount
 from scratchlab.linux.ledger import Call, recording
 from scratchlab.linux.posix import (
     chdir,
@@ -19,6 +19,7 @@ from scratchlab.linux.posix import (
     symlink,
     write_file,
 )
+from scratchlab.linux.reach import Handle, add_key, keyctl, name_to_handle_at, open_by_handle_at, ptrace
 from scratchlab.linux.syscalls import (
     CapSets,
     capget,
@@ -37,9 +38,9 @@ from scratchlab.linux.syscalls import (
 )
 
 __all__ = [
-    "NAMESPACES", "At", "Call", "Cap", "CapSets", "Clone", "InterfaceFlag", "Mount", "MountAttr", "Prctl",
-    "Resolve", "Umount",
-    "capget", "capset", "chdir", "chmod", "chroot", "fchdir", "fork", "mask", "mkdir", "mknod", "mount", "mount_setattr",
-    "openat2", "pidfd_open", "pivot_root", "prctl", "recording", "set_flags", "setdomainname", "setgroups", "sethostname",
-    "setns", "setresgid", "setresuid", "setrlimit", "symlink", "umount2", "unshare", "write_file",
+    "At", "Call", "Cap", "CapSets", "Clone", "Handle", "InterfaceFlag", "Mount", "MountAttr", "NAMESPACES", "Prctl", "Ptrace",
+    "Resolve", "Umount", "add_key", "capget", "capset", "chdir", "chmod", "chroot", "fchdir", "fork", "keyctl", "mask", "mkdir",
+    "mknod", "mount", "mount_setattr", "name_to_handle_at", "open_by_handle_at", "openat2", "pidfd_open", "pivot_root", "prctl",
+    "ptrace", "recording", "set_flags", "setdomainname", "setgroups", "sethostname", "setns", "setresgid", "setresuid",
+    "setrlimit", "symlink", "umount2", "unshare", "write_file",
 ]  # fmt: skip

@@ -155,3 +155,11 @@ class Prctl(IntEnum):
     SET_NO_NEW_PRIVS = 38
     GET_NO_NEW_PRIVS = 39
     CAP_AMBIENT = 47
+
+
+class Ptrace(IntEnum):
+    """The operations of ptrace that we use.  ptrace(2)"""
+
+    PEEKDATA = 2
+    ATTACH = 16
+    DETACH = 17

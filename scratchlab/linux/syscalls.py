@@ -16,11 +16,13 @@ from scratchlab.linux.ledger import Bare, record
 
 NUMBERS = {
     "x86_64": {
-        "capget": 125, "capset": 126, "mount": 165, "mount_setattr": 442, "openat2": 437, "pivot_root": 155, "prctl": 157,
+        "add_key": 248, "capget": 125, "capset": 126, "keyctl": 250, "mount": 165, "mount_setattr": 442,
+        "name_to_handle_at": 303, "open_by_handle_at": 304, "openat2": 437, "pivot_root": 155, "prctl": 157, "ptrace": 101,
         "setdomainname": 171, "sethostname": 170, "setns": 308, "umount2": 166, "unshare": 272,
     },
     "aarch64": {
-        "capget": 90, "capset": 91, "mount": 40, "mount_setattr": 442, "openat2": 437, "pivot_root": 41, "prctl": 167,
+        "add_key": 217, "capget": 90, "capset": 91, "keyctl": 219, "mount": 40, "mount_setattr": 442,
+        "name_to_handle_at": 264, "open_by_handle_at": 265, "openat2": 437, "pivot_root": 41, "prctl": 167, "ptrace": 117,
         "setdomainname": 162, "sethostname": 161, "setns": 268, "umount2": 39, "unshare": 97,
     },
 }  # fmt: skip

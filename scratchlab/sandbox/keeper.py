@@ -248,7 +248,7 @@ def _preload(path: list[str]) -> None:
 
     import cloudpickle  # noqa: F401  agents need it after pivot, when it can no longer be found
 
-    from scratchlab import observe  # noqa: F401
+    from scratchlab import attacks, observe  # noqa: F401
     from scratchlab.linux import netlink
 
     netlink.preload()

@@ -14,13 +14,13 @@ from scratchlab import linux, shared
 from scratchlab.errors import HostError, InputError, KernelError, StageError
 from scratchlab.linux import netlink, nftables
 from scratchlab.stages import portproxy
-from scratchlab.stages.dns import resolv
+from scratchlab.stages.dns import host_nameservers, resolv
 from scratchlab.stages.ports import EVERYWHERE, Port, parse_publish, reserve
 from scratchlab.stages.stage import Target, inside, outside
 from scratchlab.stages.subnets import claim_address, claim_subnet, parse_address, parse_interface
 
 __all__ = [
-    "Port", "Wiring", "address", "bridge", "loopback", "nat", "parse_publish", "publish", "resolv", "route", "veth",
+    "Port", "Wiring", "address", "bridge", "input_drop", "loopback", "nat", "parse_publish", "publish", "resolv", "route", "veth",
 ]  # fmt: skip
 
 BACKENDS = ("nftables", "proxy")
@@ -194,6 +194,37 @@ add rule ip {table} forward oifname "{link}" drop
 add chain ip {table} postrouting {{ type nat hook postrouting priority srcnat; }}
 add rule ip {table} postrouting ip saddr {wiring.subnet} oifname != "{link}" masquerade
 """
+
+
+@outside(
+    "nft(8)", needs=("net",), engine="no engine has an option for it; a rule of your own in the chain INPUT",
+    shell="nft add rule ip TABLE input iifname veth-web ct state new drop",
+)  # fmt: skip
+def input_drop(target: Target) -> str:
+    """No service of the host for you, at any of its addresses; what the host itself begins goes on.  nft(8)"""
+    wiring = _wiring(target, "input_drop")
+    table, comment = f"scratchlab-{target.name}", os.urandom(8).hex()
+    # IPv6 too: the kernel gives both ends of a cable an address of that kind, without being asked.
+    families = ["ip6"] if "nat" in target.facts else ["ip", "ip6"]
+    for family in families:
+        target.journal.will("nft_table", name=f"{family} {table}", comment=comment)
+    made = [f'create table {family} {table} {{ comment "{comment}"; }}' for family in families]
+    nftables.run("\n".join([*made, *_input_rules("ip", table, wiring), *_input_rules("ip6", table, wiring)]))
+    return table
+
+
+def _input_rules(family: str, table: str, wiring: Wiring) -> list[str]:
+    rule = f'add rule {family} {table} input iifname "{wiring.gateway_link}"'
+    # A name server that is the host itself, at an address other than 127.0.0.1, is one that the sandbox was told to ask.
+    servers = [server for server in host_nameservers() if (":" in server) == (family == "ip6")]
+    return [
+        f"add chain {family} {table} input {{ type filter hook input priority filter; }}",
+        f"{rule} ct state established,related accept",
+        *(f"{rule} {family} daddr {server} meta l4proto {{ tcp, udp }} th dport 53 accept" for server in servers),
+        # How IPv6 asks for a neighbour's address; IPv4 has ARP for it, which never comes by here.
+        *([f"{rule} icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept"] if family == "ip6" else []),
+        f"{rule} drop",
+    ]
 
 
 @outside(

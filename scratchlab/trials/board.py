@@ -1,0 +1,53 @@
+"""The scoreboard: every attack, tried, as a table that reads well in a terminal."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from scratchlab.attacks import ATTACKS
+from scratchlab.container import Container
+from scratchlab.errors import InputError
+from scratchlab.sandbox import Sandbox
+from scratchlab.trials.trial import GOT_OUT, Verdict, attempt
+
+WIDEST = 100  # characters of evidence in a line
+
+Progress = Callable[[str, float | None], object]
+
+
+class Scoreboard(NamedTuple):
+    """What came of some attacks."""
+
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def got_out(self) -> list[str]:
+        """The attacks that got out, by name."""
+        return [verdict.attack for verdict in self.verdicts if verdict.outcome == GOT_OUT]
+
+    def __getitem__(self, attack: str) -> Verdict:  # type: ignore[override]
+        return next(verdict for verdict in self.verdicts if verdict.attack == attack)
+
+    def __repr__(self) -> str:
+        rows = [("attack", "outcome", "walls", "evidence"), *map(_row, self.verdicts)]
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        return "\n".join(
+            "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip() for row in rows
+        )
+
+
+def _row(verdict: Verdict) -> tuple[str, str, str, str]:
+    seen = verdict.seen if len(verdict.seen) <= WIDEST else verdict.seen[: WIDEST - 1] + "…"
+    return verdict.attack, verdict.outcome, ", ".join(verdict.walls), seen
+
+
+def scoreboard(subject: Container | Sandbox, *attacks: str, progress: Progress | None = None) -> Scoreboard:
+    """Try attacks, by default all, each in a fresh container or in a living sandbox. Gives a table."""
+    if unknown := set(attacks) - set(ATTACKS):
+        raise InputError(f"no such attack: {', '.join(sorted(unknown))}", f"there are {', '.join(ATTACKS)}")
+    names = attacks or tuple(ATTACKS)
+    verdicts = []
+    for number, name in enumerate(names):
+        if progress:
+            progress(name, number / len(names))
+        verdicts.append(attempt(subject, ATTACKS[name]))
+    return Scoreboard(tuple(verdicts))

@@ -1,0 +1,43 @@
+"""Hosts to throw away: a process with a mount table of its own, on which a container may do what would harm the real one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from scratchlab.attacks import weaknesses
+from scratchlab.container import APART, Container
+from scratchlab.sandbox import Sandbox
+from scratchlab.stages import STAGES, Step, about, private_mounts, step, unshare_mount
+
+
+class Guest(Container):
+    """A container on a host that is thrown away with it."""
+
+    def _refuse_harm(self, steps: list[Step]) -> None:
+        """Nothing to refuse: what it harms is ours, and goes with it."""
+
+
+# What a stage makes that others build on; and what would act on the host without it, by the kind of namespace.
+BUILT_ON = {"veth": ("nat", "input_drop", "publish")}
+
+
+def without(container: Container, *stages: str) -> Container:
+    """Leave stages out, each with all that cannot be without it; but not the mounts, for which there is `own_host`."""
+    left_out = {*container.left_out, *stages}
+    for name in stages:
+        kind = APART.get(name) if name != "private_mounts" else None
+        plan = Guest(*container).plan()
+        left_out |= {item.name for item in plan if kind and kind in about(item.stage).needs} | {*BUILT_ON.get(name, ())}
+    return container._replace(left_out=frozenset(left_out & STAGES.keys()))
+
+
+@contextmanager
+def own_host() -> Iterator[Sandbox]:
+    """A process whose mounts are a copy of the host's, none of them shared with anybody."""
+    with Sandbox("host") as host:
+        host.play([step(unshare_mount), step(private_mounts)])
+        yield host
+
+
+def stand_on(host: Sandbox) -> Step:
+    """The step that puts a sandbox on such a host."""
+    return step(weaknesses.stand_on, f"/proc/{host.pid}/ns/mnt")

@@ -1,0 +1,51 @@
+"""What each wall is for, by experiment: every attack is stopped by default, and gets out when exactly its walls are gone."""
+
+from pathlib import Path
+
+import pytest
+
+from scratchlab.attacks import ATTACKS, about
+from scratchlab.container import Container
+from scratchlab.trials.baits import BAITS
+from scratchlab.trials.hosts import without
+from scratchlab.trials.trial import GOT_OUT, STOPPED, Verdict, attempt
+from tests.conftest import needs_root
+
+pytestmark = needs_root
+
+INSIDE = [name for name, attack in ATTACKS.items() if not about(attack).disposable]
+EACH_WALL = [(name, wall) for name in INSIDE for wall in about(ATTACKS[name]).stopped_by]
+
+
+def against(rootfs: Path, name: str, *left_out: str) -> Verdict:
+    return attempt(without(Container(str(rootfs), ("true",)), *left_out), ATTACKS[name])
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_the_default_container_stops(name: str, busybox_rootfs: Path) -> None:
+    verdict = against(busybox_rootfs, name)
+
+    assert (verdict.outcome, verdict.host) == (STOPPED, ""), verdict
+    assert verdict.walls == about(ATTACKS[name]).stopped_by
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_without_exactly_its_walls_it_gets_out(name: str, busybox_rootfs: Path) -> None:
+    verdict = against(busybox_rootfs, name, *about(ATTACKS[name]).stopped_by)
+
+    assert verdict.outcome == GOT_OUT, verdict
+    assert verdict.seen and verdict.host  # both sides say so
+    assert verdict.walls == ()
+
+
+@pytest.mark.parametrize(("name", "wall"), EACH_WALL)
+def test_any_one_of_its_walls_is_enough(name: str, wall: str, busybox_rootfs: Path) -> None:
+    others = [other for other in about(ATTACKS[name]).stopped_by if other != wall]
+    verdict = against(busybox_rootfs, name, *others)
+
+    assert verdict.outcome == STOPPED, verdict
+    assert verdict.walls == (wall,)
+
+
+def test_every_attack_has_bait() -> None:
+    assert set(BAITS) == set(ATTACKS)
