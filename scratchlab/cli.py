@@ -126,6 +126,13 @@ def _add_run(add: Subparsers) -> None:
         help="auto: a user namespace with ids that nobody else has (host; an ordinary user always has one)",
     )
     run.add_argument("--read-only", action="store_true", help="mount the root filesystem read-only")
+    run.add_argument("--cap-add", action="append", default=[], metavar="CAP",
+                     help="keep one more than AUDIT_WRITE, KILL and NET_BIND_SERVICE; ALL; DEFAULT: the engines' 14")  # fmt: skip
+    run.add_argument("--cap-drop", action="append", default=[], metavar="CAP", help="drop a capability, or ALL")
+    run.add_argument("--security-opt", action="append", default=[], metavar="OPTION",
+                     help="seccomp=FILE|unconfined: another filter of system calls, or none; seccomp=log: refuse nothing, but "
+                     "have the kernel log (dmesg) what the filter would refuse; seccomp=kill; no-new-privileges=false; "
+                     "apparmor=PROFILE; label=type:TYPE")  # fmt: skip
     run.add_argument("--chroot", action="store_true", help="chroot instead of pivot_root; can be escaped from")
     run.add_argument("--without", action="append", default=[], metavar="STAGE", help="leave a stage out; may be repeated")
     run.add_argument("--dry-run", action="store_true", help="print the plan and touch nothing")

@@ -1,12 +1,13 @@
 """The container: all steps, composed. The plan is a list; what has to come before what is said on its line."""
 
 import os
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scratchlab import auto
+from scratchlab import auto, security
 from scratchlab.auto import AUTO, Means
 from scratchlab.errors import GoneError, HostError, InputError, SandboxError
 from scratchlab.journal import Entries
@@ -59,6 +60,9 @@ class Container(NamedTuple):
     network: str = AUTO  # of auto.NETWORKS; "auto" is the best that this user can have
     publish: tuple[str, ...] = ()  # [IP:]HOST:CONTAINER[/udp]
     read_only: bool = False
+    cap_add: tuple[str, ...] = ()  # to AUDIT_WRITE, KILL and NET_BIND_SERVICE; DEFAULT is what docker leaves, ALL is all
+    cap_drop: tuple[str, ...] = ()
+    security_opt: tuple[str, ...] = ()  # seccomp=FILE, no-new-privileges=false …, as docker has it
     chroot: bool = False  # the seed's way, which lesson 2 breaks
     left_out: frozenset[str] = frozenset()  # stages by name
     userns: str = ""  # "auto" for ids that nobody else has; an ordinary user has a user namespace in any case
@@ -92,7 +96,7 @@ class Container(NamedTuple):
             # After our own set-up, which a fifth of a CPU would make five times as long, and before the first command.
             *limit("--cpus", "0.2", cgroups.cpu, means.limits.get("cpu"), cgroups.cpu_quota),
             step(namespaces.unshare_cgroup),  # after all limits, whose groups become its root
-            *self._privileges(root),
+            *self._privileges(root),  # last: what it takes to do the rest is gone after it
         ]
         return self._leave_out(steps)
 
@@ -160,6 +164,8 @@ class Container(NamedTuple):
 
     def why_killed(self, box: Sandbox, code: int) -> str:
         """What to say of a command that ended with `code`: the kernel's out-of-memory killer leaves a counter."""
+        if code == 128 + signal.SIGSYS:
+            return "killed by the seccomp filter: with --security-opt seccomp=log the call passes, and dmesg shows its number"
         # 128 + SIGKILL is also what a shell says whose command was killed.
         most = self.means().limits.get("memory") if code == 137 else None
         if most is not None and box.oom_kills():
@@ -207,11 +213,8 @@ class Container(NamedTuple):
         return [*alone, step(network.veth), step(network.nat), step(network.input_drop), *published]
 
     def _privileges(self, root: str) -> list[Step]:
-        return [
-            step(privileges.capabilities),  # while there is the one that it takes to drop them
-            *([step(privileges.user, *self._user(root))] if self.user else []),
-            step(privileges.no_new_privs),  # last: nothing that follows could give back what is gone
-        ]
+        identity = self._user(root) if self.user else None
+        return security.steps(identity, self.cap_add, self.cap_drop, self.security_opt)
 
     def _steps_of_exec(self) -> list[dict[str, Any]]:
         """The privileges again, for `scratchlab exec`: what joins the container must not be stronger than it."""
@@ -249,15 +252,14 @@ class Container(NamedTuple):
     def _volumes(self) -> list[tuple[str, str, bool]]:
         return [parse_volume(text) for text in self.volumes]
 
-    def _user(self, root: str) -> tuple[int, int, list[int]]:
+    def _user(self, root: str) -> privileges.Identity:
         passwd, group = (text_of(Path(root, "etc", name)) for name in ("passwd", "group"))
-        uid, gid, groups = privileges.parse_user(self.user or "0", passwd, group)
-        return uid, gid, list(groups)
+        return privileges.parse_user(self.user or "0", passwd, group)
 
     def _home(self) -> str:
         """The user's home directory, by the root filesystem's passwd(5)."""
         root = self._root()
-        uid = str(self._user(root)[0])
+        uid = str(self._user(root).uid)
         users = [line.split(":") for line in text_of(Path(root, "etc/passwd")).splitlines()]
         return next((fields[5] for fields in users if len(fields) > 5 and fields[2] == uid), "/root" if uid == "0" else "/")
 

@@ -99,9 +99,10 @@ def test_its_links_are_loopback_and_one_cable(rootfs: Path) -> None:
 def test_it_has_few_capabilities_and_gains_none(rootfs: Path) -> None:
     status = dict(line.split(":\t") for line in said("run", rootfs, "cat", "/proc/self/status").splitlines() if ":\t" in line)
 
-    assert status["CapEff"] == status["CapPrm"] == status["CapBnd"] == "00000000a80425fb"  # docker's default list
+    # AUDIT_WRITE, KILL, NET_BIND_SERVICE: what `runc spec` gives.
+    assert status["CapEff"] == status["CapPrm"] == status["CapBnd"] == "0000000020000420"
     assert status["CapInh"] == status["CapAmb"] == "0000000000000000"
-    assert status["NoNewPrivs"] == "1"
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
 
 
 def test_a_command_gets_no_open_files_but_the_three(rootfs: Path) -> None:
@@ -226,11 +227,11 @@ def test_exec_joins_the_namespaces_the_root_and_the_limits(web: object) -> None:
 
 
 def test_exec_gives_no_more_than_the_container_has(web: object) -> None:
-    status = said("exec", "web", "grep", "-e", "^Cap", "-e", "NoNewPrivs", "/proc/self/status").split()
+    status = said("exec", "web", "grep", "-e", "^Cap", "-e", "NoNewPrivs", "-e", "Seccomp:", "/proc/self/status").split()
 
     assert status == [
-        "CapInh:", "0000000000000000", "CapPrm:", "00000000a80425fb", "CapEff:", "00000000a80425fb",
-        "CapBnd:", "00000000a80425fb", "CapAmb:", "0000000000000000", "NoNewPrivs:", "1",
+        "CapInh:", "0000000000000000", "CapPrm:", "0000000020000420", "CapEff:", "0000000020000420",
+        "CapBnd:", "0000000020000420", "CapAmb:", "0000000000000000", "NoNewPrivs:", "1", "Seccomp:", "2",
     ]  # fmt: skip
     complains(127, "'nothing' is not here: no directory of PATH", "exec", "web", "nothing")
 

@@ -27,6 +27,7 @@ LAYERS = [
     "sandbox",
     "auto",
     "options",
+    "security",
     "container",
     "peers",
     "trials",

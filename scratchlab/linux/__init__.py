@@ -1,6 +1,24 @@
 """What the kernel offers, without opinion: `linux.mount(...)`, `linux.Mount.BIND`."""
 
-from scratchlab.linux.flags import NAMESPACES, At, Cap, Clone, InterfaceFlag, Mount, MountAttr, Prctl, Ptrace, Resolve, Umount
+from scratchlab.linux.flags import (
+    NAMESPACES,
+    At,
+    Cap,
+    Clone,
+    CloseRange,
+    InterfaceFlag,
+    LandlockFs,
+    LandlockNet,
+    LandlockScope,
+    Mount,
+    MountAttr,
+    Prctl,
+    Ptrace,
+    Resolve,
+    SeccompFlag,
+    SeccompOp,
+    Umount,
+)
 from scratchlab.linux.ledger import Call, recording
 from scratchlab.linux.posix import (
     chdir,
@@ -24,12 +42,19 @@ from scratchlab.linux.syscalls import (
     CapSets,
     capget,
     capset,
+    close_range,
+    landlock_abi,
+    landlock_add_rule,
+    landlock_create_ruleset,
+    landlock_restrict_self,
+    lsm_list_modules,
     mask,
     mount,
     mount_setattr,
     openat2,
     pivot_root,
     prctl,
+    seccomp,
     setdomainname,
     sethostname,
     setns,
@@ -38,9 +63,11 @@ from scratchlab.linux.syscalls import (
 )
 
 __all__ = [
-    "At", "Call", "Cap", "CapSets", "Clone", "Handle", "InterfaceFlag", "Mount", "MountAttr", "NAMESPACES", "Prctl", "Ptrace",
-    "Resolve", "Umount", "add_key", "capget", "capset", "chdir", "chmod", "chroot", "fchdir", "fork", "keyctl", "mask", "mkdir",
-    "mknod", "mount", "mount_setattr", "name_to_handle_at", "open_by_handle_at", "openat2", "pidfd_open", "pivot_root", "prctl",
-    "ptrace", "recording", "set_flags", "setdomainname", "setgroups", "sethostname", "setns", "setresgid", "setresuid",
+    "At", "Call", "Cap", "CapSets", "Clone", "CloseRange", "Handle", "InterfaceFlag", "LandlockFs", "LandlockNet",
+    "LandlockScope", "Mount", "MountAttr", "NAMESPACES", "Prctl", "Ptrace", "Resolve", "SeccompFlag", "SeccompOp", "Umount",
+    "add_key", "capget", "capset", "chdir", "chmod", "chroot", "close_range", "fchdir", "fork", "keyctl", "landlock_abi",
+    "landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self", "lsm_list_modules", "mask", "mkdir", "mknod",
+    "mount", "mount_setattr", "name_to_handle_at", "open_by_handle_at", "openat2", "pidfd_open", "pivot_root", "prctl", "ptrace",
+    "recording", "seccomp", "set_flags", "setdomainname", "setgroups", "sethostname", "setns", "setresgid", "setresuid",
     "setrlimit", "symlink", "umount2", "unshare", "write_file",
 ]  # fmt: skip

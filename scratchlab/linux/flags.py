@@ -97,6 +97,62 @@ class InterfaceFlag(IntFlag):
     RUNNING = 1 << 6
 
 
+class SeccompOp(IntEnum):
+    """What seccomp(2) can be asked for; of strict mode, which came first, we make no use."""
+
+    SET_MODE_FILTER = 1
+    GET_ACTION_AVAIL = 2
+
+
+class SeccompFlag(IntFlag):
+    """How to install a filter.  seccomp(2)"""
+
+    TSYNC = 1 << 0
+    LOG = 1 << 1
+
+
+class CloseRange(IntFlag):
+    """What to do with a range of file descriptors instead of closing them at once.  close_range(2)"""
+
+    UNSHARE = 1 << 1
+    CLOEXEC = 1 << 2
+
+
+class LandlockFs(IntFlag):
+    """What Landlock can allow on files, in the order in which kernels learned it.  landlock(7)"""
+
+    EXECUTE = 1 << 0
+    WRITE_FILE = 1 << 1
+    READ_FILE = 1 << 2
+    READ_DIR = 1 << 3
+    REMOVE_DIR = 1 << 4
+    REMOVE_FILE = 1 << 5
+    MAKE_CHAR = 1 << 6
+    MAKE_DIR = 1 << 7
+    MAKE_REG = 1 << 8
+    MAKE_SOCK = 1 << 9
+    MAKE_FIFO = 1 << 10
+    MAKE_BLOCK = 1 << 11
+    MAKE_SYM = 1 << 12
+    REFER = 1 << 13
+    TRUNCATE = 1 << 14
+    IOCTL_DEV = 1 << 15
+
+
+class LandlockNet(IntFlag):
+    """What Landlock can allow on TCP ports.  landlock(7)"""
+
+    BIND_TCP = 1 << 0
+    CONNECT_TCP = 1 << 1
+
+
+class LandlockScope(IntFlag):
+    """What Landlock can keep to processes under the same rules.  landlock(7)"""
+
+    ABSTRACT_UNIX_SOCKET = 1 << 0
+    SIGNAL = 1 << 1
+
+
 class Cap(IntEnum):
     """The capabilities, by number.  capabilities(7)"""
 
@@ -148,6 +204,7 @@ class Prctl(IntEnum):
 
     SET_PDEATHSIG = 1
     SET_DUMPABLE = 4
+    SET_KEEPCAPS = 8
     SET_NAME = 15
     CAPBSET_READ = 23
     CAPBSET_DROP = 24

@@ -1,6 +1,5 @@
 """The system calls that Python lacks, one function each, with the manual page's name and order.
 
-Numbers are per machine: x86_64 grew its own table; aarch64 uses the kernel's generic one.
 Every call goes through `_call`, which knows errors and the ledger.
 """
 
@@ -10,34 +9,28 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from scratchlab.errors import HostError, InputError
-from scratchlab.linux.flags import At, Cap, Clone, Mount, MountAttr, Prctl, Resolve, Umount
+from scratchlab.errors import InputError
+from scratchlab.linux import bpf
+from scratchlab.linux.flags import (
+    At,
+    Cap,
+    Clone,
+    CloseRange,
+    LandlockFs,
+    LandlockNet,
+    LandlockScope,
+    Mount,
+    MountAttr,
+    Prctl,
+    Resolve,
+    SeccompFlag,
+    SeccompOp,
+    Umount,
+)
 from scratchlab.linux.ledger import Bare, record
-
-NUMBERS = {
-    "x86_64": {
-        "add_key": 248, "capget": 125, "capset": 126, "keyctl": 250, "mount": 165, "mount_setattr": 442,
-        "name_to_handle_at": 303, "open_by_handle_at": 304, "openat2": 437, "pivot_root": 155, "prctl": 157, "ptrace": 101,
-        "setdomainname": 171, "sethostname": 170, "setns": 308, "umount2": 166, "unshare": 272,
-    },
-    "aarch64": {
-        "add_key": 217, "capget": 90, "capset": 91, "keyctl": 219, "mount": 40, "mount_setattr": 442,
-        "name_to_handle_at": 264, "open_by_handle_at": 265, "openat2": 437, "pivot_root": 41, "prctl": 167, "ptrace": 117,
-        "setdomainname": 162, "sethostname": 161, "setns": 268, "umount2": 39, "unshare": 97,
-    },
-}  # fmt: skip
+from scratchlab.linux.numbers import here
 
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def number(call: str) -> int:
-    """The number of `call` on this machine.  syscalls(2)"""
-    machine = os.uname().machine
-    try:
-        return NUMBERS[machine][call]
-    except KeyError:
-        known = ", ".join(NUMBERS)
-        raise HostError(f"the number of {call} is not known for {machine}", f"Scratchlab knows {known}") from None
 
 
 def _call(name: str, arguments: Mapping[str, object], words: Sequence[object] | None = None) -> int:
@@ -49,7 +42,7 @@ def _call(name: str, arguments: Mapping[str, object], words: Sequence[object] | 
     passed = [_word(value) for value in (arguments.values() if words is None else words)]
 
     def act() -> int:
-        result = int(_libc.syscall(ctypes.c_long(number(name)), *passed))
+        result = int(_libc.syscall(ctypes.c_long(here()[name]), *passed))
         if result == -1:
             raise OSError(ctypes.get_errno(), name)
         return result
@@ -132,9 +125,71 @@ def openat2(dirfd: int, pathname: str, flags: int, mode: int = 0, resolve: Resol
 # -- privileges -------------------------------------------------------------------------------------------------------
 
 
-def prctl(op: Prctl, arg2: int | str = 0) -> int:
+def prctl(op: Prctl, arg2: int | str = 0, arg3: int | None = None) -> int:
     """Change or ask one attribute of this process.  prctl(2)"""
-    return _call("prctl", {"op": op, "arg2": arg2}, (op, arg2, 0, 0, 0))
+    shown = {"op": op, "arg2": arg2} | ({} if arg3 is None else {"arg3": arg3})
+    return _call("prctl", shown, (op, arg2, arg3 or 0, 0, 0))
+
+
+def seccomp(operation: SeccompOp, flags: SeccompFlag, args: bpf.Program) -> None:
+    """Have the kernel run a filter before each system call of this thread, for good.  seccomp(2)"""
+    code = ctypes.create_string_buffer(bpf.assemble(args), 8 * len(args))
+    fprog = struct.pack("HP", len(args), ctypes.addressof(code))  # struct sock_fprog
+    arguments = {"operation": operation, "flags": flags, "args": Bare(f"{len(args)} instructions")}
+    _call("seccomp", arguments, (operation, flags, fprog))
+
+
+def landlock_create_ruleset(fs: LandlockFs, net: LandlockNet, scoped: LandlockScope, abi: int) -> int:
+    """A set of rules for these accesses, which allows none of them yet. Gives a file descriptor.  landlock_create_ruleset(2)"""
+    # struct landlock_ruleset_attr has grown; a kernel refuses bytes that it does not know, unless they are 0.
+    attr = struct.pack("3Q", fs, net, scoped)[: 8 if abi < 4 else 16 if abi < 6 else 24]
+    return _call("landlock_create_ruleset", {"fs": fs, "net": net, "scoped": scoped}, (attr, len(attr), 0))
+
+
+def landlock_abi() -> int:
+    """Which version of Landlock this kernel has.  landlock_create_ruleset(2)"""
+    flags = {"attr": None, "size": 0, "flags": Bare("LANDLOCK_CREATE_RULESET_VERSION")}
+    return _call("landlock_create_ruleset", flags, (None, 0, 1))
+
+
+def landlock_add_rule(ruleset_fd: int, allowed_access: LandlockFs | LandlockNet, below: int) -> None:
+    """Allow accesses: to files at or below an open directory or file, or to one TCP port.  landlock_add_rule(2)"""
+    if isinstance(allowed_access, LandlockFs):
+        rule, arguments = (1, struct.pack("=Qi", allowed_access, below)), {"parent_fd": below}
+    else:
+        rule, arguments = (2, struct.pack("QQ", allowed_access, below)), {"port": below}
+    shown = {"ruleset_fd": ruleset_fd, "allowed_access": allowed_access, **arguments}
+    _call("landlock_add_rule", shown, (ruleset_fd, *rule, 0))
+
+
+def landlock_restrict_self(ruleset_fd: int) -> None:
+    """Have the kernel hold this thread and its children to the rules, for good.  landlock_restrict_self(2)"""
+    _call("landlock_restrict_self", {"ruleset_fd": ruleset_fd, "flags": 0})
+
+
+# LSM_ID_…  linux/lsm.h
+_SECURITY_MODULES = {
+    100: "capability", 101: "selinux", 102: "smack", 103: "tomoyo", 104: "apparmor", 105: "yama", 106: "loadpin",
+    107: "safesetid", 108: "lockdown", 109: "bpf", 110: "landlock", 111: "ima", 112: "evm", 113: "ipe",
+}  # fmt: skip
+
+
+def lsm_list_modules() -> list[str]:
+    """The security modules that decide in this kernel, in their order; since Linux 6.8.  lsm_list_modules(2)"""
+    ids, size = ctypes.create_string_buffer(8 * 64), ctypes.c_uint32(8 * 64)
+    count = _call("lsm_list_modules", {"flags": 0}, (ids, ctypes.byref(size), 0))
+    return [_SECURITY_MODULES.get(number, str(number)) for number in struct.unpack_from(f"{count}Q", ids)]
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def close_range(first: int, last: int, flags: CloseRange = CloseRange(0)) -> None:
+    """Close many file descriptors, or mark them to be closed by execve.  close_range(2)"""
+    _call("close_range", {"first": first, "last": last, "flags": flags})
+
+
+# -- capabilities -----------------------------------------------------------------------------------------------------
 
 
 class CapSets(NamedTuple):

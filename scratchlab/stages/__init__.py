@@ -1,5 +1,6 @@
 """Isolation, one callable step at a time: `stages.hostname`, and `stages.STAGES` with all of them by name."""
 
+from scratchlab.stages.access import landlock
 from scratchlab.stages.cgroups import cpu, io, memory, pids
 from scratchlab.stages.filesystem import (
     bind,
@@ -13,8 +14,10 @@ from scratchlab.stages.filesystem import (
     readonly,
     tmpfs,
 )
+from scratchlab.stages.filters import seccomp
 from scratchlab.stages.id_maps import map_ids
 from scratchlab.stages.kernel_files import proc, sysfs
+from scratchlab.stages.labels import apparmor_profile, selinux_label
 from scratchlab.stages.namespaces import (
     hostname,
     join,
@@ -28,14 +31,16 @@ from scratchlab.stages.namespaces import (
     unshare_uts,
 )
 from scratchlab.stages.network import address, bridge, input_drop, loopback, nat, publish, resolv, route, veth
-from scratchlab.stages.privileges import capabilities, no_new_privs, rlimits, user
+from scratchlab.stages.privileges import ambient, capabilities, close_fds, no_new_privs, rlimits, user
 from scratchlab.stages.stage import STAGES, Step, Target, about, inside, outside, step
 
 __all__ = [
-    "STAGES", "Step", "Target", "about", "address", "bind", "bridge", "capabilities", "chroot", "cpu", "devices", "hostname",
-    "input_drop", "inside", "io", "join", "loopback", "map_ids", "mask", "memory",
+    "STAGES", "Step", "Target", "about", "address", "ambient", "apparmor_profile", "bind", "bridge", "capabilities", "chroot",
+    "close_fds", "cpu", "devices", "hostname",
+    "input_drop", "inside", "io", "join", "landlock", "loopback", "map_ids", "mask", "memory",
     "mount_points", "nat", "no_new_privs", "outside", "overlay", "pids",
-    "pivot", "private_mounts", "proc", "publish", "readonly", "resolv", "rlimits", "route", "step", "sysfs", "tmpfs",
+    "pivot", "private_mounts", "proc", "publish", "readonly", "resolv", "rlimits", "route", "seccomp", "selinux_label", "step",
+    "sysfs", "tmpfs",
     "unshare_cgroup", "unshare_ipc", "unshare_mount", "unshare_net", "unshare_pid", "unshare_time", "unshare_user",
     "unshare_uts", "user", "veth",
 ]  # fmt: skip

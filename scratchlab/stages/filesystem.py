@@ -45,10 +45,12 @@ MOUNTS = {
     "mqueue": Filesystem("mqueue", HARMLESS, None),
 }
 
-# Files of /proc and /sys that tell about the host, or steer it, because no namespace covers them: the engines' own lists.
+# Files of /proc and /sys that tell about the host, or steer it, because no namespace covers them: all that docker, runc
+# or podman mask. With a star, one below each processor.
 MASKED = (
     "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
-    "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+    "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/dev/block", "/sys/devices/system/cpu/cpu*/thermal_throttle",
+    "/sys/devices/virtual/powercap", "/sys/firmware", "/sys/fs/selinux",
 )  # fmt: skip
 READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
@@ -235,7 +237,19 @@ def readonly(*targets: str, root: str = "") -> None:
 
 
 def _existing(targets: Sequence[str], root: str) -> list[str]:
-    return [target for target in targets if os.path.exists(paths.resolve(root, target) if root else target)]
+    meant = [path for target in targets for path in _matching(target, root)]
+    return [path for path in meant if os.path.exists(paths.resolve(root, path) if root else path)]
+
+
+def _matching(pattern: str, root: str) -> list[str]:
+    """The paths that a pattern means. Only its one star is special: a path may hold anything else."""
+    before, star, after = pattern.partition("*")
+    if not star:
+        return [pattern]
+    directory, prefix = os.path.split(before)
+    place = paths.resolve(root, directory) if root else directory
+    names = os.listdir(place) if os.path.isdir(place) else []
+    return [f"{directory}/{name}{after}" for name in sorted(names) if name.startswith(prefix)]
 
 
 def make_readonly(target: str, root: str = "", recursive: bool = True) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from scratchlab import linux
-from scratchlab.errors import InputError, KernelError
-from scratchlab.linux import Cap, CapSets, Prctl
+from scratchlab.errors import InputError, KernelError, StageError
+from scratchlab.linux import Cap, CapSets, CloseRange, Prctl
 from scratchlab.stages.namespaces import after_new_credentials
 from scratchlab.stages.stage import inside
 
@@ -17,22 +17,40 @@ DEFAULT = (
     Cap.NET_RAW, Cap.SETFCAP, Cap.SETGID, Cap.SETPCAP, Cap.SETUID, Cap.SYS_CHROOT,
 )  # fmt: skip
 
-_AMBIENT_CLEAR_ALL = 4  # PR_CAP_AMBIENT_CLEAR_ALL.  PR_CAP_AMBIENT(2const)
+# What `runc spec` leaves to it: enough to serve on port 80 and to signal others. `scratchlab run` keeps no more either.
+FEW = (Cap.AUDIT_WRITE, Cap.KILL, Cap.NET_BIND_SERVICE)
+
+_AMBIENT_RAISE, _AMBIENT_CLEAR_ALL = 2, 4  # PR_CAP_AMBIENT(2const)
 
 
 @inside(
     "setresuid(2)", "setgroups(2)", shell="setpriv --reuid 1000 --regid 1000 --clear-groups", engine="docker run --user 1000:1000"
 )
-def user(uid: int, gid: int | None = None, groups: Sequence[int] = ()) -> None:
-    """Another user, for good; other than root, it has no capabilities. `gid` is `uid` if not given.  setresuid(2)"""
+def user(uid: int, gid: int | None = None, groups: Sequence[int] = (), keep_capabilities: bool = False) -> None:
+    """Another user, for good; other than root, it has no capabilities. `gid` is `uid` if not given.  setresuid(2)
+
+    With `keep_capabilities`, this process still has them when it is no longer root, to drop or to raise them in a later
+    step. What it executes gets none either way.
+    """
     gid = uid if gid is None else gid
     if min(uid, gid, *groups) < 0:
         raise InputError(f"no such id: user {uid}, group {gid}, groups {list(groups)}", "ids count from 0")
     # The user last: it takes away CAP_SETGID, which the two others need.
     _replace_groups(groups)
     linux.setresgid(gid, gid, gid)
+    if keep_capabilities:
+        linux.prctl(Prctl.SET_KEEPCAPS, 1)
     linux.setresuid(uid, uid, uid)
+    if keep_capabilities:
+        linux.prctl(Prctl.SET_KEEPCAPS, 0)
+        _wake_capabilities()
     after_new_credentials()
+
+
+def _wake_capabilities() -> None:
+    """What is kept is only permitted at first; from there it may be made effective again."""
+    now = linux.capget()
+    linux.capset(now._replace(effective=now.permitted))
 
 
 def _replace_groups(groups: Sequence[int]) -> None:
@@ -60,7 +78,7 @@ def _groups_are_kept() -> bool:
 )
 def capabilities(keep: Iterable[Cap | int | str] = DEFAULT) -> None:
     """Root's power in pieces, of which only these are left, now and after any execve(2).  capabilities(7)"""
-    kept = linux.mask(_cap(each) for each in ([keep] if isinstance(keep, str) else keep))
+    kept = linux.mask(capability(each) for each in ([keep] if isinstance(keep, str) else keep))
     # The bounding set first: to drop from it takes CAP_SETPCAP, which may be gone a few lines below. It is what root gets
     # back by executing a program, so the other sets alone would be dropped in vain.
     _drop_bounding(kept)
@@ -80,12 +98,35 @@ def _drop_bounding(kept: int) -> None:
             raise
 
 
-def _cap(word: Cap | int | str) -> Cap:
+def capability(word: Cap | int | str) -> Cap:
     """A capability by number or by name, `CAP_NET_RAW` or `net_raw`. Raises InputError."""
     try:
         return Cap[word.upper().removeprefix("CAP_")] if isinstance(word, str) else Cap(word)
     except (KeyError, ValueError):
         raise InputError(f"{word!r} is not a capability", f"there are {', '.join(Cap.__members__)}") from None
+
+
+@inside(
+    "PR_CAP_AMBIENT(2const)",
+    "capabilities(7)",
+    shell="setpriv --inh-caps +net_bind_service --ambient-caps +net_bind_service COMMAND",
+    engine="podman run --user 1000 --cap-add NET_BIND_SERVICE",
+)
+def ambient(names: Iterable[Cap | int | str]) -> None:
+    """Capabilities that also programs have which an ordinary user executes.  capabilities(7)
+
+    Without them, only root gets any by execve(2). They are lost where a setuid program is executed.
+    """
+    raised = [capability(each) for each in ([names] if isinstance(names, str) else names)]
+    now = linux.capget()
+    if absent := [cap.name for cap in raised if not now.permitted & linux.mask([cap])]:
+        raise StageError(
+            f"{', '.join(absent)} is not permitted to this process, so it cannot be handed on",
+            "keep it: user(…, keep_capabilities=True), and capabilities([…]) with its name",
+        )
+    linux.capset(now._replace(inheritable=now.inheritable | linux.mask(raised)))
+    for cap in raised:
+        linux.prctl(Prctl.CAP_AMBIENT, _AMBIENT_RAISE, cap)
 
 
 @inside("PR_SET_NO_NEW_PRIVS(2const)", shell="setpriv --no-new-privs", engine="docker run --security-opt no-new-privileges")
@@ -114,6 +155,15 @@ def _limit(name: str, value: int | Sequence[int]) -> tuple[str, int, int]:
     if hard != resource.RLIM_INFINITY and not 0 <= soft <= hard:
         raise InputError(f"{name}={value!r}: the soft limit is above the hard one", "give the soft one first")
     return which, soft, hard
+
+
+@inside("close_range(2)", shell="COMMAND 3<&- 4<&- 5<&-", engine="always, by docker run")
+def close_fds(first: int = 3) -> None:
+    """Programs that inherit no open file: a directory left open is a way back to the host.  close_range(2)
+
+    Files from number `first` on are closed by the next execve(2), not at once: this process may still need its own.
+    """
+    linux.close_range(first, (1 << 32) - 1, CloseRange.CLOEXEC)
 
 
 # -- names ------------------------------------------------------------------------------------------------------------

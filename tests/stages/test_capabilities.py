@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from scratchlab import linux
-from scratchlab.errors import InputError, KernelError
+from scratchlab.errors import InputError, KernelError, StageError
 from scratchlab.linux import Cap, Prctl
 from scratchlab.stages.namespaces import unshare_net
-from scratchlab.stages.privileges import DEFAULT, capabilities, user
+from scratchlab.stages.privileges import DEFAULT, ambient, capabilities, no_new_privs, user
 from tests.conftest import held, in_child, needs_root
 from tests.stages.processes import refused, sets
 
@@ -96,6 +96,45 @@ def test_an_unknown_capability_is_refused_before_anything_is_dropped(keep: list[
         return 0
 
     assert in_child(act) == linux.capget().effective
+
+
+# -- for other users than root ----------------------------------------------------------------------------------------
+
+
+def of_a_program() -> dict[str, int]:
+    """The sets of a program that is executed here."""
+    text = subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=True, check=True).stdout
+    return {line.split()[0].rstrip(":"): int(line.split()[1], 16) for line in text.splitlines() if line.startswith("Cap")}
+
+
+def test_a_user_can_keep_capabilities_until_they_are_dropped_but_programs_get_none() -> None:
+    kept = linux.mask([Cap.KILL])
+
+    def act() -> tuple[dict[str, int], dict[str, int]]:
+        user(1000, keep_capabilities=True)
+        capabilities(["KILL"])
+        return sets("self"), of_a_program()
+
+    ours, programs = in_child(act)
+    assert ours == {"CapInh": 0, "CapPrm": kept, "CapEff": kept, "CapBnd": kept, "CapAmb": 0}
+    assert programs == {"CapInh": 0, "CapPrm": 0, "CapEff": 0, "CapBnd": kept, "CapAmb": 0}
+
+
+def test_ambient_capabilities_reach_the_programs_of_an_ordinary_user() -> None:
+    def act() -> tuple[int, bool]:
+        user(1000, keep_capabilities=True)
+        capabilities(["NET_BIND_SERVICE", "KILL"])
+        ambient(["NET_BIND_SERVICE"])
+        no_new_privs()
+        return of_a_program()["CapEff"], refused(lambda: os.setuid(0))
+
+    assert in_child(act) == (linux.mask([Cap.NET_BIND_SERVICE]), True)
+
+
+@pytest.mark.parametrize(("names", "complaint"), [(["CHOWN"], "CHOWN is not permitted"), (["FLY"], "not a capability")])
+def test_what_is_not_there_cannot_be_handed_on(names: list[str], complaint: str) -> None:
+    with pytest.raises((StageError, InputError), match=complaint):
+        in_child(lambda: (user(1000), ambient(names)))
 
 
 def test_capabilities_after_user_says_which_order_works() -> None:

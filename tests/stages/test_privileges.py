@@ -16,7 +16,7 @@ from scratchlab.journal import start_time
 from scratchlab.linux import Cap, CapSets, Mount, Prctl
 from scratchlab.stages.filesystem import private_mounts
 from scratchlab.stages.namespaces import unshare_mount, unshare_pid, unshare_user
-from scratchlab.stages.privileges import Identity, no_new_privs, parse_user, rlimits, user
+from scratchlab.stages.privileges import Identity, close_fds, no_new_privs, parse_user, rlimits, user
 from tests.conftest import eventually, held, in_child, needs, needs_root
 from tests.stages.processes import orphan, refused, sets, status
 
@@ -159,6 +159,23 @@ def test_the_kernel_reports_the_promise_and_keeps_it_for_children() -> None:
         assert status(waiter)["NoNewPrivs"] == status(child)["NoNewPrivs"] == "1"
 
     assert linux.prctl(Prctl.GET_NO_NEW_PRIVS) == 0
+
+
+def test_programs_inherit_no_file_that_was_left_open_and_we_keep_ours(tmp_path: Path) -> None:
+    def act() -> tuple[list[str], bool, str]:
+        leak = os.open("/", os.O_DIRECTORY)
+        os.set_inheritable(leak, True)
+        before = listing(leak)
+        close_fds()
+        return before, os.path.samestat(os.fstat(leak), os.stat("/")), listing(leak)[0]
+
+    def listing(leak: int) -> list[str]:
+        shown = subprocess.run(["ls", f"/proc/self/fd/{leak}/"], capture_output=True, text=True, check=False, close_fds=False)
+        return shown.stdout.split() or ["nothing"]
+
+    before, still_ours, after = in_child(act)
+    assert sorted(before) == sorted(name for name in os.listdir("/") if not name.startswith("."))
+    assert (still_ours, after) == (True, "nothing")
 
 
 # -- limits -----------------------------------------------------------------------------------------------------------
