@@ -70,13 +70,13 @@ def test_her_containers_have_no_more_capabilities_than_roots(ann: Ordinary) -> N
     status = ann.said("run", *NONE, ann.rootfs, "grep", "-e", "^Cap", "-e", "NoNew", "/proc/self/status").split()
 
     assert dict(zip(status[::2], status[1::2], strict=True)) == {
-        "CapInh:": "0" * 16, "CapPrm:": "00000000a80425fb", "CapEff:": "00000000a80425fb", "CapBnd:": "00000000a80425fb",
+        "CapInh:": "0" * 16, "CapPrm:": "0000000020000420", "CapEff:": "0000000020000420", "CapBnd:": "0000000020000420",
         "CapAmb:": "0" * 16, "NoNewPrivs:": "1",
     }  # fmt: skip
 
 
 def test_a_file_made_by_root_inside_is_hers_and_another_users_is_of_her_range(ann: Ordinary) -> None:
-    shown = ann.said("run", *NONE, ann.rootfs, "python3", "-c", OWNERS)
+    shown = ann.said("run", *NONE, "--cap-add", "CHOWN", ann.rootfs, "python3", "-c", OWNERS)
     found = [(ann.rootfs / "tmp" / name).stat() for name in ("root", "daemon")]
     for name in ("root", "daemon"):
         (ann.rootfs / "tmp" / name).unlink()
@@ -163,7 +163,7 @@ def test_exec_ps_and_stop_work_without_root(ann: Ordinary, way: tuple[str, ...])
         init = ann.init_of("web")
         assert any(line.startswith("web ") and line.endswith(trap.split(";")[-1] + "'") for line in ann.said("ps").splitlines())
         entered = ann.said("exec", "web", "bash", "-c", "hostname; echo $A; grep -e NoNew -e CapEff /proc/self/status; id -u")
-        assert entered.split() == ["container", "b", "CapEff:", "00000000a80425fb" if not way else "0" * 16, "NoNewPrivs:", "1",
+        assert entered.split() == ["container", "b", "CapEff:", "0000000020000420" if not way else "0" * 16, "NoNewPrivs:", "1",
                                    way[1] if way else "0"]  # fmt: skip
         with ann.running("exec", "web", *FOREVER, says="ready"):
             pids = [int(line.split()[1]) for line in ann.said("ps").splitlines()[1:]]

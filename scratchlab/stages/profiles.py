@@ -8,6 +8,7 @@ What is different from the engines: the machine's second table of system calls i
 "archMap" say, because rules by name do not protect it as a reader would think.
 """
 
+import difflib
 import errno as errno_names
 import json
 import os
@@ -95,8 +96,6 @@ def refuse(names: Iterable[str], known: Iterable[str]) -> Filter:
 
 
 def _near(name: str, known: Iterable[str]) -> str:
-    import difflib
-
     close = difflib.get_close_matches(name, known, 3, 0.6)
     return f"perhaps {' or '.join(close)}" if close else "names are those of syscalls(2)"
 
