@@ -60,7 +60,7 @@ def files(*patterns: str) -> list[Path]:
 
 LIBRARY = files("scratchlab/**/*.py")
 TESTS = files("tests/**/*.py")
-ALL = [*LIBRARY, *TESTS, *files("benchmarks/**/*.py")]
+ALL = [*LIBRARY, *TESTS, *files("benchmarks/**/*.py", "tools/**/*.py")]
 
 
 @pytest.fixture(autouse=True)

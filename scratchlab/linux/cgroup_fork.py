@@ -14,9 +14,9 @@ from scratchlab.errors import KernelError
 from scratchlab.linux.cgroupfs import version
 from scratchlab.linux.flags import Clone
 from scratchlab.linux.ledger import Bare, record
+from scratchlab.linux.numbers import here
 from scratchlab.linux.posix import fork
 
-_CLONE3 = 435  # the same on all machines
 _CHILD_CLEARTID, _CHILD_SETTID, _INTO_CGROUP = 0x00200000, 0x01000000, 0x200000000
 _PR_GET_TID_ADDRESS = 40
 
@@ -83,7 +83,7 @@ def _clone_into(directory: int | None, group: str | None, namespaces: Clone) -> 
 def _clone3(words: "ctypes.Array[ctypes.c_uint64]") -> int:
     # Python's own part of os.fork(): the interpreter's locks before, its thread's identity after.
     ctypes.pythonapi.PyOS_BeforeFork()
-    pid = int(_libc.syscall(ctypes.c_long(_CLONE3), words, ctypes.c_size_t(ctypes.sizeof(words))))
+    pid = int(_libc.syscall(ctypes.c_long(here()["clone3"]), words, ctypes.c_size_t(ctypes.sizeof(words))))
     error = ctypes.get_errno()
     ctypes.pythonapi.PyOS_AfterFork_Child() if pid == 0 else ctypes.pythonapi.PyOS_AfterFork_Parent()
     if pid == -1:
