@@ -91,7 +91,17 @@ def test_the_second_table_of_a_machine_is_closed(machine: str, second: str, numb
     assert decide(code, machine, 3) == ALLOW.answer
 
 
-def test_a_jump_over_more_than_255_instructions_arrives() -> None:
+@pytest.mark.parametrize("skip", [0, 1, 254, 255, 256, 257, 1000])
+def test_a_jump_arrives_however_far_it_is(skip: int) -> None:
+    code = bpf.assemble(
+        [bpf.load(16), *bpf.unless(bpf.Op.IF_EQUAL, 7, skip), *[bpf.answer(DENY)] * skip, bpf.answer(ALLOW), bpf.answer(FOREIGN)]
+    )
+
+    assert decide(code, "x86_64", 0, [7]) == (DENY if skip else ALLOW).answer
+    assert decide(code, "x86_64", 0, [8]) == ALLOW.answer
+
+
+def test_calls_with_many_rules_are_told_apart() -> None:
     many = [Rule((Condition(0, Compare.EQ, value),), DENY) for value in range(100)]
     wanted = Filter({"read": many, "write": many, "close": [Rule((), DENY)]}, ALLOW, FOREIGN)
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scratchlab.linux import Cap
 from scratchlab.linux.numbers import MACHINES
@@ -57,3 +59,19 @@ def test_libseccomp_makes_filters_that_decide_alike(profile: object, machine: st
     ours = answers(code(document, machine, capabilities), machine, asked)
     judge = answers(libseccomp.compiled(document, machine, named(capabilities)), machine, asked)
     assert {question: (answer, judge[question]) for question, answer in ours.items() if answer != judge[question]} == {}
+
+
+words = st.one_of(st.integers(0, (1 << 64) - 1), st.sampled_from([0, 1, (1 << 32) - 1, 1 << 32, (1 << 64) - 1]))
+comparisons = st.sampled_from(["NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"])
+
+
+@needs(libseccomp.THERE, "needs libseccomp: apt-get install libseccomp2")
+@given(op=comparisons, value=words, second=words, near=st.integers(-1, 1), other=words)
+def test_libseccomp_understands_every_comparison_alike(op: str, value: int, second: int, near: int, other: int) -> None:
+    condition = {"index": 2, "op": f"SCMP_CMP_{op}", "value": value, "valueTwo": second}
+    rule = {"names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1, "args": [condition]}
+    profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    asked = [("read", (0, 0, argument % (1 << 64))) for argument in (value + near, second + near, value & second, other)]
+
+    ours = answers(code(profile), "x86_64", asked)
+    assert ours == answers(libseccomp.compiled(profile, "x86_64", []), "x86_64", asked)

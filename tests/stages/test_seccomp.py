@@ -132,6 +132,16 @@ def test_threads_start_under_our_profile_in_every_mode() -> None:
     assert [in_child(lambda mode=mode: act(mode)) for mode in MODES] == [True, True, True]  # type: ignore[misc]
 
 
+def test_what_libraries_fall_back_from_is_not_deadly_and_the_rest_is() -> None:
+    code = bpf.assemble(filter_of(mode="kill", capabilities=FEW))
+    answers = {name: decide(code, os.uname().machine, here()[name]) for name in ("clone3", "openat2", "mount", "listns", "read")}
+
+    assert answers == {
+        "clone3": Verdict.ERRNO | errno.ENOSYS, "openat2": Verdict.ERRNO | errno.ENOSYS, "mount": Verdict.KILL_PROCESS,
+        "listns": Verdict.KILL_PROCESS, "read": Verdict.ALLOW,
+    }  # fmt: skip
+
+
 @needs(os.access("/dev/kmsg", os.R_OK), "needs the kernel's log")
 def test_a_call_that_is_only_logged_works_and_the_kernel_tells_of_it(tmp_path: Path) -> None:
     def act() -> int:
