@@ -214,7 +214,9 @@ class Container(NamedTuple):
 
     def _privileges(self, root: str) -> list[Step]:
         identity = self._user(root) if self.user else None
-        return security.steps(identity, self.cap_add, self.cap_drop, self.security_opt)
+        # Without that promise, the filter needs another place.
+        without = ["no-new-privileges=false"] if privileges.no_new_privs.__name__ in self.left_out else []
+        return security.steps(identity, self.cap_add, self.cap_drop, [*self.security_opt, *without])
 
     def _steps_of_exec(self) -> list[dict[str, Any]]:
         """The privileges again, for `scratchlab exec`: what joins the container must not be stronger than it."""

@@ -41,9 +41,7 @@ def steps(
     """The steps that take power away, in order; `identity` is who to be instead of root. Raises InputError."""
     kept = kept_capabilities(cap_add, cap_drop)
     options = parse_options(security_opt)
-    become = (
-        [step(privileges.user, identity.uid, identity.gid, list(identity.groups), keep_capabilities=True)] if identity else []
-    )
+    become = [step(privileges.user, *identity, keep_capabilities=True)] if identity else []
     # Only root gets capabilities by executing a program. What was asked for by name shall reach other users too.
     named = [cap for cap in kept if identity and identity.uid and cap in _names(cap_add)]
     power = [

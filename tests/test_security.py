@@ -49,7 +49,7 @@ def test_capabilities_are_counted_as_the_engines_do(add: list[str], drop: list[s
 def test_the_filter_comes_last_and_a_user_before_the_capabilities_that_it_takes() -> None:
     assert plan(identity=WEB) == [
         "close_fds()",
-        "user(33, 33, [4], keep_capabilities=True)",
+        "user(33, 33, (4,), keep_capabilities=True)",
         f"capabilities({named(*FEW)})",
         "no_new_privs()",
         "seccomp()",
@@ -132,6 +132,7 @@ def test_a_container_has_no_capability_more_than_runc_gives(rootfs: Path, tmp_pa
         (("--user", "33"), 0, FEW, "1", "2"),
         (("--user", "33", "--cap-add", "NET_RAW"), 1 << Cap.NET_RAW, (*FEW, Cap.NET_RAW), "1", "2"),
         (("--user", "33", "--security-opt", "no-new-privileges=false"), 0, FEW, "0", "2"),
+        (("--without", "no_new_privs"), sum(1 << cap for cap in FEW), FEW, "0", "2"),
         (("--cap-add", "DEFAULT"), sum(1 << cap for cap in DEFAULT), DEFAULT, "1", "2"),
         (("--cap-drop", "ALL", "--security-opt", "seccomp=unconfined"), 0, (), "1", "0"),
         (("--without", "seccomp", "--without", "no_new_privs"), sum(1 << cap for cap in FEW), FEW, "0", "0"),

@@ -12,6 +12,7 @@ wherever it is put: bigger pieces are made by putting small ones after each othe
 """
 
 import errno as errno_names
+import os
 import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
@@ -229,9 +230,9 @@ _TESTS = {Op.IF_EQUAL: "==", Op.IF_GREATER: ">", Op.IF_GREATER_OR_EQUAL: ">="}
 _FIELDS = {_NUMBER: "nr", _ARCH: "arch"}
 
 
-def listing(instructions: Program, machine: str) -> list[str]:
+def listing(instructions: Program, machine: str | None = None) -> list[str]:
     """The program in words, one line for each instruction, with the names of the calls where it compares numbers."""
-    numbers = table(machine)
+    numbers = table(machine or os.uname().machine)
     names = sorted((number, name) for name, number in numbers.items())
     lines, register = [], ""
     for place, each in enumerate(instructions):

@@ -101,7 +101,6 @@ class SeccompOp(IntEnum):
     """What seccomp(2) can be asked for; of strict mode, which came first, we make no use."""
 
     SET_MODE_FILTER = 1
-    GET_ACTION_AVAIL = 2
 
 
 class SeccompFlag(IntFlag):

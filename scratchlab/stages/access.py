@@ -101,8 +101,10 @@ def _files(read: Sequence[str] | None, write: Sequence[str] | None, execute: Seq
 def _paths(paths: Sequence[str]) -> list[str]:
     """Paths that are there. Raises InputError."""
     listed = [paths] if isinstance(paths, str) else list(paths)
-    if missing := [path for path in listed if not os.path.exists(path)]:
-        raise InputError(f"{', '.join(missing)}: no such file, so Landlock cannot know it", "it must exist when the rule is made")
+    if missing := [path for path in listed if not isinstance(path, str) or not os.path.exists(path)]:
+        raise InputError(
+            f"{', '.join(map(str, missing))}: no such file, so Landlock cannot know it", "it must exist when the rule is made"
+        )
     return listed
 
 

@@ -1,7 +1,7 @@
 """Seccomp: which system calls a process may make at all, whatever else it may.  seccomp(2)"""
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from scratchlab import linux
@@ -15,7 +15,7 @@ from scratchlab.stages.stage import inside
 
 MODES = ("errno", "kill", "log")
 
-Profile = Mapping[str, Any] | str | Iterable[str] | None
+Profile = Mapping[str, Any] | Sequence[str] | str | None
 
 OURS = read_profile(DEFAULT)  # now: after `pivot` the file is gone
 
@@ -49,7 +49,9 @@ def filter_of(profile: Profile = None, mode: str = "errno", capabilities: Iterab
     facts = Facts.here(lambda name: _known(name) in kept)
     if isinstance(profile, str):
         profile = read_profile(profile)
-    wanted = parse_profile(profile, facts) if isinstance(profile, Mapping) else refuse(list(profile), here())
+    if not isinstance(profile, Mapping | Sequence):
+        raise InputError(f"{profile!r} is no seccomp profile", "give a dict, a path, or a list of calls to refuse: ['mkdir']")
+    wanted = parse_profile(profile, facts) if isinstance(profile, Mapping) else refuse(profile, here())
     return _program(wanted, mode, facts.machine)
 
 

@@ -12,7 +12,8 @@ import difflib
 import errno as errno_names
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from scratchlab.errors import InputError
@@ -48,7 +49,8 @@ class Facts(NamedTuple):
     @classmethod
     def here(cls, has: Callable[[str], bool]) -> "Facts":
         """Those of this machine."""
-        return cls(os.uname().machine, _version(os.uname().release, "this kernel"), has)
+        major, minor = re.findall(r"\d+", os.uname().release)[:2]
+        return cls(os.uname().machine, (int(major), int(minor)), has)
 
 
 # -- profiles ---------------------------------------------------------------------------------------------------------
@@ -86,11 +88,11 @@ def parse_profile(document: Any, facts: Facts) -> Filter:
     return Filter({name: _weighed(found, otherwise) for name, found in rules.items()}, otherwise, NO_SUCH_CALL)
 
 
-def refuse(names: Iterable[str], known: Iterable[str]) -> Filter:
+def refuse(names: Sequence[str], known: Iterable[str]) -> Filter:
     """Everything is allowed but these calls. Raises InputError for a name that is not in `known`."""
     known = set(known)
     for name in names:
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise InputError(f"there is no system call {name!r} on this machine", _near(str(name), known))
     return Filter({name: [Rule((), REFUSED)] for name in names}, ALLOW, NO_SUCH_CALL)
 

@@ -24,6 +24,7 @@ from scratchlab.linux import (
     Prctl,
     Resolve,
     Umount,
+    bpf,
     flags,
     numbers,
     paths,
@@ -43,6 +44,24 @@ def test_each_call_has_a_function_of_its_name_and_a_number_on_both_machines() ->
         assert inspect.isfunction(getattr(syscalls, name))
         assert name in linux.__all__
         assert name in numbers.table("x86_64") and name in numbers.table("aarch64")
+
+
+@needs((HEADERS / "linux/landlock.h").exists(), "needs kernel headers: apt-get install linux-libc-dev")
+def test_the_numbers_of_filters_and_rules_are_those_of_the_kernel_headers() -> None:
+    text = "".join((HEADERS / "linux" / f"{name}.h").read_text() for name in ("seccomp", "audit", "landlock", "close_range"))
+    plain = re.findall(r"^#define\s+(\w+)\s+(0x[0-9a-fA-F]+|\d+)U?\b", text, re.M)
+    shifted = re.findall(r"^#define\s+(\w+)\s+\(1\w* << (\d+)\)", text, re.M)
+    defined = {name: int(value, 0) for name, value in plain} | {name: 1 << int(bit) for name, bit in shifted}
+    prefixes = {
+        bpf.Verdict: "SECCOMP_RET_", linux.SeccompOp: "SECCOMP_", linux.SeccompFlag: "SECCOMP_FILTER_FLAG_",
+        linux.LandlockFs: "LANDLOCK_ACCESS_FS_", linux.LandlockNet: "LANDLOCK_ACCESS_NET_",
+        linux.LandlockScope: "LANDLOCK_SCOPE_", linux.CloseRange: "CLOSE_RANGE_",
+    }  # fmt: skip
+    ours = {prefix + str(member.name): int(member) for kind, prefix in prefixes.items() for member in kind}
+    known = {name: value for name, value in ours.items() if name in defined}
+
+    assert len(known) >= 24  # headers may be older than the rest
+    assert {name: defined[name] for name in known} == known
 
 
 @needs((HEADERS / "linux/capability.h").exists(), "needs kernel headers: apt-get install linux-libc-dev")

@@ -223,6 +223,7 @@ HIDDEN = {"names": ["landlock_create_ruleset"], "action": "SCMP_ACT_ERRNO", "err
     [
         ({}, "change nothing"),
         ({"read": ["/no/such/place"]}, "/no/such/place"),
+        ({"write": [0]}, "0: no such file"),
         ({"tcp_bind": [65536]}, "not a TCP port"),
         ({"tcp_connect": ["http"]}, "not a TCP port"),
         ({"scope": ["everything"]}, "abstract_unix_socket"),

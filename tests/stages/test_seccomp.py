@@ -255,6 +255,8 @@ def test_without_the_promise_and_without_power_it_is_refused_and_the_reason_is_t
     ("arguments", "complaint"),
     [
         ((["moutn"],), "perhaps mount"),
+        (([["mkdir"]],), "no system call"),
+        ((5,), "is no seccomp profile"),
         ((["mkdir"], "warn"), "errno, kill, log"),
         (("/no/such/file",), "No such file"),
         ((["mkdir"], "errno", ["FLY"]), "not a capability"),
