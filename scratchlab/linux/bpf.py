@@ -178,8 +178,8 @@ def when(condition: Condition, body: Program) -> Program:
 
 def program(wanted: Filter, machine: str) -> Program:
     """The instructions that decide as `wanted` says, on this machine. Names that it does not know are passed over."""
-    arch, first_foreign = MACHINES[machine]
     numbers = table(machine)
+    arch, first_foreign = MACHINES[machine]
     pieces = {numbers[name]: decide(rules, wanted.otherwise) for name, rules in wanted.rules.items() if name in numbers}
     ranges = _ranges(pieces, [answer(wanted.otherwise)])
     if first_foreign < 1 << 32:

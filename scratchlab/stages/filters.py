@@ -9,7 +9,7 @@ from scratchlab.errors import InputError
 from scratchlab.linux import Cap, SeccompFlag, SeccompOp, bpf
 from scratchlab.linux.bpf import Action, Filter, Program, Rule, Verdict
 from scratchlab.linux.numbers import here
-from scratchlab.stages.privileges import capability
+from scratchlab.stages.privileges import capability, capability_set
 from scratchlab.stages.profiles import DEFAULT, NO_SUCH_CALL, Facts, parse_profile, read_profile, refuse
 from scratchlab.stages.stage import inside
 
@@ -43,7 +43,7 @@ def filter_of(profile: Profile = None, mode: str = "errno", capabilities: Iterab
     """The program that `seccomp` would install; `bpf.listing` shows it in words. Raises InputError."""
     if mode not in MODES:
         raise InputError(f"no such mode: {mode!r}", f"choose one of {', '.join(MODES)}")
-    kept = _permitted() if capabilities is None else {capability(each) for each in capabilities}
+    kept = _permitted() if capabilities is None else capability_set(capabilities)
     if profile is None:
         return _default(mode, frozenset(kept & _ASKED))
     facts = Facts.here(lambda name: _known(name) in kept)
@@ -75,19 +75,19 @@ def _in_mode(wanted: Filter, mode: str) -> Filter:
     """The same filter with other refusals."""
     if mode == "errno":
         return wanted
-    changed = _logged if mode == "log" else _killed
-    rules = {name: [Rule(rule.conditions, changed(rule.action)) for rule in found] for name, found in wanted.rules.items()}
-    deadly = Action(Verdict.LOG if mode == "log" else Verdict.KILL_PROCESS)
-    return Filter(rules, changed(wanted.otherwise) if wanted.otherwise != NO_SUCH_CALL else deadly, deadly)
+    refusal = Action(Verdict.LOG if mode == "log" else Verdict.KILL_PROCESS)
+    rules = {
+        name: [Rule(each.conditions, _instead(each.action, refusal)) for each in found] for name, found in wanted.rules.items()
+    }
+    otherwise = refusal if wanted.otherwise == NO_SUCH_CALL else _instead(wanted.otherwise, refusal)
+    return Filter(rules, otherwise, refusal)
 
 
-def _logged(action: Action) -> Action:
-    return action if action.verdict is Verdict.ALLOW else Action(Verdict.LOG)
-
-
-def _killed(action: Action) -> Action:
-    """A call that a rule says is not implemented stays so: a library tries it first, and then an older one."""
-    return Action(Verdict.KILL_PROCESS) if action.verdict is Verdict.ERRNO and action != NO_SUCH_CALL else action
+def _instead(action: Action, refusal: Action) -> Action:
+    if action.verdict in (Verdict.ALLOW, Verdict.LOG):
+        return action
+    # A call that a rule says is not implemented stays so: a library tries it first, and then an older one.
+    return action if action == NO_SUCH_CALL and refusal.verdict is Verdict.KILL_PROCESS else refusal
 
 
 # -- capabilities -----------------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def _groups_are_kept() -> bool:
 )
 def capabilities(keep: Iterable[Cap | int | str] = DEFAULT) -> None:
     """Root's power in pieces, of which only these are left, now and after any execve(2).  capabilities(7)"""
-    kept = linux.mask(capability(each) for each in ([keep] if isinstance(keep, str) else keep))
+    kept = linux.mask(capability_set(keep))
     # The bounding set first: to drop from it takes CAP_SETPCAP, which may be gone a few lines below. It is what root gets
     # back by executing a program, so the other sets alone would be dropped in vain.
     _drop_bounding(kept)
@@ -106,6 +106,11 @@ def capability(word: Cap | int | str) -> Cap:
         raise InputError(f"{word!r} is not a capability", f"there are {', '.join(Cap.__members__)}") from None
 
 
+def capability_set(words: Iterable[Cap | int | str]) -> set[Cap]:
+    """Capabilities by number or name, or a single one by name. Raises InputError."""
+    return {capability(each) for each in ([words] if isinstance(words, str) else words)}
+
+
 @inside(
     "PR_CAP_AMBIENT(2const)",
     "capabilities(7)",
@@ -117,7 +122,7 @@ def ambient(names: Iterable[Cap | int | str]) -> None:
 
     Without them, only root gets any by execve(2). They are lost where a setuid program is executed.
     """
-    raised = [capability(each) for each in ([names] if isinstance(names, str) else names)]
+    raised = sorted(capability_set(names))
     now = linux.capget()
     if absent := [cap.name for cap in raised if not now.permitted & linux.mask([cap])]:
         raise StageError(

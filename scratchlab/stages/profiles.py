@@ -73,7 +73,7 @@ def parse_profile(document: Any, facts: Facts) -> Filter:
     """A profile as rules by name, for this machine, kernel and set of capabilities. Raises InputError.
 
     As in libseccomp, a rule without conditions outweighs those that have some, and of several the first counts; and as
-    in runc, a rule that says what the default says anyway is left out.
+    in runc, a rule that says what the default says anyway outweighs nothing.
     """
     _is(document, dict, "a seccomp profile")
     otherwise = _action(document, "defaultAction", "defaultErrnoRet", "defaultErrno", "the profile")
