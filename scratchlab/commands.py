@@ -235,6 +235,16 @@ def compare(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def judge(arguments: argparse.Namespace) -> int:
+    """Print what independent judges find in a default container. Status 1 if a claim does not hold."""
+    _need_root("start the containers to be judged", "scratchlab judge")
+    from scratchlab.judges import judge
+
+    found = judge(arguments.rootfs, arguments.without)
+    print(json.dumps(found.to_data(), indent=2) if arguments.json else found)
+    return 0 if found.holds else 1
+
+
 def doctor(_arguments: argparse.Namespace) -> int:
     """Try what we need. Status 1 if something does not work."""
     from scratchlab.doctor import examine

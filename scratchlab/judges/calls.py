@@ -1,0 +1,40 @@
+"""Which system calls are tried, and how to try one without doing it.
+
+The arguments are all -1: no descriptor, no address, no flags, no number that means anything. The kernel then answers EBADF,
+EFAULT or EINVAL for a call that it would make, and EPERM or ENOSYS for one that it refuses. amicontained(1) does the same.
+"""
+
+from scratchlab.linux.numbers import here
+
+NOTHING = -1
+ARGUMENTS = 6  # the most that a system call has
+
+# Calls that need no argument to do something, or that do not come back.
+SKIPPED = {
+    "exit": "ends the caller", "exit_group": "ends the caller",
+    "fork": "starts a process", "vfork": "starts a process",
+    "pause": "waits for a signal", "rt_sigreturn": "makes sense only when a signal handler returns",
+    "reboot": "a mistake would be too dear", "sync": "writes all disks of the machine, and waits for them",
+    "vhangup": "hangs up the terminal of whoever called", "kexec_load": "a mistake would be too dear",
+    "uretprobe": "ends a caller that is not being traced", "uprobe": "ends a caller that is not being traced",
+}  # fmt: skip
+
+# Where -1 means something, or where another argument comes nearer to what the call is for.
+INSTEAD = {
+    "kill": (0x7FFFFFFF, 0),  # signal 0, which only asks, to a process that cannot exist; -1 would be everybody
+    "futex": (1, 0),  # wait, on an address that is not one; an unknown operation is ENOSYS
+    "modify_ldt": (0, 0, 0),  # read none of it; an unknown operation is ENOSYS
+    "msgget": (0x5C4A7C4, 0),  # find, and do not make
+    "setsid": (),
+    "alarm": (0,),  # -1 is in 136 years
+}
+
+
+def to_try() -> dict[str, tuple[int, list[int]]]:
+    """The number and the arguments of each call, by name."""
+    return {name: (number, _arguments(name)) for name, number in here().items() if name not in SKIPPED}
+
+
+def _arguments(name: str) -> list[int]:
+    given = list(INSTEAD.get(name, (NOTHING,) * ARGUMENTS))
+    return given + [0] * (ARGUMENTS - len(given))
