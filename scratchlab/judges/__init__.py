@@ -6,7 +6,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from scratchlab.errors import HostError
@@ -36,9 +36,7 @@ def judge(rootfs: str | os.PathLike[str] | None = None, without: Sequence[str] =
         with container.started() as box:
             # While ours is there, so are the mount points that it made: runc would make them too, and leave them.
             found = [engines.ours(box, container, tools), engines.runc(root, tools, place / "runc")]
-        absent = _others(
-            found, {"docker": lambda: engines.docker(tools), "podman": lambda: engines.podman(tools, place / "podman")}
-        )
+        absent = _others(found, tools, place)
     ours, runc, *others = found
     host = Host.here()
     rulings = [
@@ -48,14 +46,15 @@ def judge(rootfs: str | os.PathLike[str] | None = None, without: Sequence[str] =
     return Judgement(_by_question(rulings), tuple(found), absent)
 
 
-def _others(found: list[Evidence], engines: Mapping[str, Callable[[], Evidence]]) -> tuple[str, ...]:
+def _others(found: list[Evidence], tools: Tools, place: Path) -> tuple[str, ...]:
     """Ask those engines that are here too. Gives why one could not be asked."""
+    peers = {"docker": engines.docker, "podman": engines.podman}
     absent = []
-    for name, ask in engines.items():
+    for name, ask in peers.items():
         try:
             if not shutil.which(name):
                 raise HostError("it is not installed")
-            found.append(ask())
+            found.append(ask(tools, place / name))
         except HostError as error:
             absent.append(f"{name} was not asked: {error.message}")
     return tuple(absent)

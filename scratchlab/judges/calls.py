@@ -19,7 +19,7 @@ SKIPPED = {
     "uretprobe": "ends a caller that is not being traced", "uprobe": "ends a caller that is not being traced",
 }  # fmt: skip
 
-# Where -1 means something, or where another argument comes nearer to what the call is for.
+# Where -1 means something, or is nothing that an ordinary program would say: filters look at numbers too.
 INSTEAD = {
     "kill": (0x7FFFFFFF, 0),  # signal 0, which only asks, to a process that cannot exist; -1 would be everybody
     "futex": (1, 0),  # wait, on an address that is not one; an unknown operation is ENOSYS
@@ -27,14 +27,32 @@ INSTEAD = {
     "msgget": (0x5C4A7C4, 0),  # find, and do not make
     "setsid": (),
     "alarm": (0,),  # -1 is in 136 years
+    "clone": (0x10000,),  # a thread that shares no signal handlers: there are none such
+    "personality": (0xFFFFFFFF,),  # asks
+    "socket": (1, NOTHING, NOTHING),  # AF_UNIX, of no type
+    "open": (NOTHING, 0, 0), "openat": (NOTHING, NOTHING, 0, 0), "creat": (NOTHING, 0),  # no mode with setuid in it
+    "chmod": (NOTHING, 0), "fchmod": (NOTHING, 0), "fchmodat": (NOTHING, NOTHING, 0), "fchmodat2": (NOTHING, NOTHING, 0),
+    "mknod": (NOTHING, 0, 0), "mknodat": (NOTHING, NOTHING, 0, 0),
+}  # fmt: skip
+
+# What is worth a try of its own, because some allow the call and refuse this.
+ALSO = {
+    "clone of a user namespace": ("clone", (0x10010000,)),
+    "chmod to setuid": ("fchmod", (NOTHING, 0o4755)),
+    "socket for the kernel's cryptography": ("socket", (38, NOTHING, NOTHING)),
+    "socket to the hypervisor": ("socket", (40, NOTHING, NOTHING)),
+    "socket for whole packets": ("socket", (17, NOTHING, NOTHING)),
+    "personality without random addresses": ("personality", (0x0040000,)),
 }
 
 
 def to_try() -> dict[str, tuple[int, list[int]]]:
     """The number and the arguments of each call, by name."""
-    return {name: (number, _arguments(name)) for name, number in here().items() if name not in SKIPPED}
+    numbers = here()
+    plain = {name: (number, _six(INSTEAD.get(name, (NOTHING,) * ARGUMENTS))) for name, number in numbers.items()}
+    also = {words: (numbers[name], _six(arguments)) for words, (name, arguments) in ALSO.items()}
+    return {name: call for name, call in (plain | also).items() if name not in SKIPPED}
 
 
-def _arguments(name: str) -> list[int]:
-    given = list(INSTEAD.get(name, (NOTHING,) * ARGUMENTS))
-    return given + [0] * (ARGUMENTS - len(given))
+def _six(given: tuple[int, ...]) -> list[int]:
+    return [*given, *[0] * (ARGUMENTS - len(given))]

@@ -54,7 +54,7 @@ def runc(rootfs: str, tools: Tools, place: Path) -> Evidence:
     return read(f"runc {version}", json.loads(answer))
 
 
-def docker(tools: Tools) -> Evidence:
+def docker(tools: Tools, _place: Path) -> Evidence:
     """The probe in a container of docker: by all its defaults but for a network, in an image that is empty."""
     version = _said(["docker", "version", "--format", "{{.Server.Version}}"]).strip()
     image = f"scratchlab-judge-{os.getpid()}"
@@ -71,7 +71,7 @@ def docker(tools: Tools) -> Evidence:
 def podman(tools: Tools, place: Path) -> Evidence:
     """The probe in a container of podman, on top of runc, with all that podman keeps in one directory."""
     version = _said(["podman", "--version"]).split()[2]
-    root, group = place / "rootfs", f"{cgroupfs.NODE}/judge-{os.getpid()}"
+    root, group = place / "rootfs", f"/{cgroupfs.NODE}/judge-{os.getpid()}"
     root.mkdir(parents=True)
     # By its own choice it would use crun, which does not run where both versions of control groups are mounted.
     kept = ["--runtime=runc", "--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=none"]
@@ -80,20 +80,13 @@ def podman(tools: Tools, place: Path) -> Evidence:
     words = ["--network=none", f"--cgroup-parent={group}", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"]
     words += [f"--env={name}={value}" for name, value in ENVIRONMENT.items()]
     try:
-        command = [
-            "run",
-            "--rm",
-            "--interactive",
-            *words,
-            f"--volume={tools.place}:{PLACE}:ro",
-            "--rootfs",
-            str(root),
-            *tools.argv,
-        ]
-        answer = _said(["podman", *kept, *command], tools.question.encode())
+        words += ["--rm", "--interactive", f"--volume={tools.place}:{PLACE}:ro", "--rootfs", str(root), *tools.argv]
+        answer = _said(["podman", *kept, "run", *words], tools.question.encode())
     finally:
         for hierarchy in cgroupfs.layout().hierarchies:
-            cgroupfs.remove(f"{hierarchy.mount}/{group}")  # podman leaves the group of its monitor
+            cgroupfs.remove(f"{hierarchy.mount}{group}")  # podman leaves the group of its monitor
+        with suppress(OSError):  # and an empty directory, which is somebody else's if it is not empty
+            os.rmdir("/run/runc")
     return read(f"podman {version}", json.loads(answer))
 
 

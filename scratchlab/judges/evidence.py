@@ -11,7 +11,8 @@ from scratchlab.linux import proc
 from scratchlab.linux.proc import MountPoint
 from scratchlab.observe.reader import CAPABILITY_SETS
 
-REFUSED = ("EPERM", "EACCES", "ENOSYS", "SIGSYS")  # how a call ends that is not to be made
+# How a call ends that is not to be made. To our socket of no type the kernel says EINVAL; a filter, that the family is unknown.
+REFUSED = ("EPERM", "EACCES", "ENOSYS", "EAFNOSUPPORT", "SIGSYS")
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,8 @@ class Judgement:
         binding = [ruling for ruling in self.rulings if ruling.binding]
         failed = sum(not ruling.holds for ruling in binding)
         yield f"{len(binding) - failed} of {len(binding)} claims hold" + ("" if failed else ": every one")
-        yield from self.absent
+        for why in self.absent:
+            yield from wrap(why, 118)
 
 
 def ruled(ours: Evidence, theirs: Evidence, host: Host, binding: bool) -> tuple[Ruling, ...]:
