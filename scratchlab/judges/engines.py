@@ -55,7 +55,7 @@ def runc(rootfs: str, tools: Tools, place: Path) -> Evidence:
 
 
 def docker(tools: Tools, _place: Path) -> Evidence:
-    """The probe in a container of docker: by all its defaults but for a network, in an image that is empty."""
+    """The probe in a container of docker by its defaults, without a network, in an empty image."""
     version = _said(["docker", "version", "--format", "{{.Server.Version}}"]).strip()
     image = f"scratchlab-judge-{os.getpid()}"
     _said(["docker", "import", "-", image], _empty_tar())

@@ -61,16 +61,21 @@ def is_device(mode: int) -> bool:
 
 
 def openable(top: str, wanted: Callable[[int], bool], flags: int = os.O_RDONLY) -> Iterator[str]:
-    """Files of a kind that can be opened so. Opening changes nothing; what belongs to one process is left out."""
+    """Files of a kind that can be opened so. Opening changes nothing."""
+    for path in files_below(top):
+        with contextlib.suppress(OSError):
+            if wanted(os.lstat(path).st_mode):
+                # NONBLOCK and NOCTTY: neither wait for a partner, nor take a terminal.
+                os.close(os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY))
+                yield path
+
+
+def files_below(top: str) -> Iterator[str]:
+    """All paths, but for what belongs to one process."""
     for directory, below, names in os.walk(top):
         if directory == "/proc":
             below[:] = [name for name in below if not name.isdigit() and name not in ("self", "thread-self")]
-        for path in (os.path.join(directory, name) for name in names):
-            with contextlib.suppress(OSError):
-                if wanted(os.lstat(path).st_mode):
-                    # NONBLOCK and NOCTTY: neither wait for a partner, nor take a terminal.
-                    os.close(os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY))
-                    yield path
+        yield from (os.path.join(directory, name) for name in names)
 
 
 def says_something(path: str) -> bool:
@@ -134,7 +139,7 @@ def calls(wanted: dict[str, tuple[int, list[int]]]) -> dict[str, str]:
 
 
 def try_in_child(left: dict[str, tuple[int, list[int]]], answers: dict[str, str]) -> None:
-    """Make calls in a child, until all are made or one of them ends it: then that was the answer to that one."""
+    """Make calls in a child, until all are made. If one ends it, that was the answer to that one."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:

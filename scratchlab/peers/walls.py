@@ -40,7 +40,7 @@ def _covers(mount: MountPoint, mounts: list[MountPoint]) -> bool:
 
 
 def read_only(mounts: Iterable[MountPoint]) -> frozenset[str]:
-    """Paths of /proc and /sys that show the kernel's files, and let nobody write them; not those below another of them."""
+    """Paths of /proc and /sys that nobody can write; not those below another of them."""
     found = {mount.target for mount in _of_the_kernel(mounts) if is_read_only(mount)}
     return frozenset(path for path in found if not any(path.startswith(f"{above}/") for above in found))
 

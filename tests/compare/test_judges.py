@@ -126,7 +126,7 @@ def test_docker_is_asked_too_and_binds_nobody(docker: Docker, monkeypatch: pytes
     images = docker.do("images", "--quiet")
     found = judge()
 
-    ours, _, dockers = found.evidence
+    ours, _, dockers, *_ = found.evidence
     assert dockers.engine.startswith("docker ")
     assert len(dockers.capabilities["bounding"]) == 14 and dockers.filters == 1 and not dockers.no_new_privs
     assert not {ruling.binding for ruling in found.rulings if ruling.peer == dockers.engine} - {False}
