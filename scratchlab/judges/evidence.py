@@ -76,5 +76,12 @@ class Host:
         return cls(
             {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in os.listdir("/proc/self/ns")},
             frozenset((mount.device, mount.root) for mount in mounts),
-            frozenset(path.read_text().strip() for path in Path("/sys/class/net").glob("*/address")),
+            frozenset(map(_address, Path("/sys/class/net").iterdir())),
         )
+
+
+def _address(link: Path) -> str:
+    try:
+        return (link / "address").read_text().strip()
+    except OSError:  # a link that goes while we look
+        return ""

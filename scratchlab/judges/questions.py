@@ -83,7 +83,7 @@ def _hosts_mounts(evidence: Evidence, host: Host) -> frozenset[str]:
 
 
 def _hosts_links(evidence: Evidence, host: Host) -> frozenset[str]:
-    known = host.addresses - {"00:00:00:00:00:00"}  # every loopback's
+    known = host.addresses - {"", "00:00:00:00:00:00"}  # every loopback's
     return frozenset(name for name, address in evidence.links.items() if address in known) | _shared(evidence, host) & {"net"}
 
 
