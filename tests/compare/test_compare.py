@@ -174,10 +174,6 @@ def test_a_process_of_somebody_else_is_said_to_be_closed(neighbour: int) -> None
         in_child(as_nobody)
 
 
-def test_an_ordinary_user_is_told_to_become_root(neighbour: int) -> None:
-    complains(125, "you are not root", "compare", neighbour, nobody=True)
-
-
 def test_a_root_filesystem_without_the_command_that_waits_is_refused(neighbour: int, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     complains(127, "cat", "compare", "--rootfs", tmp_path, neighbour)
