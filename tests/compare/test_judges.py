@@ -55,7 +55,9 @@ WALLS = {
     "no_new_privs seccomp": {"switches set"},  # who has not promised the one may not do the other
     "mask": {"masked paths", "files of /proc that say something"},
     "readonly": {"read-only paths"},
-    "unshare_ipc": {"namespaces that are its"},
+    "unshare_pid": {"namespaces that are its", "its processes"},
+    # The host's /sys comes with its network.
+    "unshare_net loopback veth nat input_drop resolv": {"its network links", "its mounts", "its abstract sockets"},
 }
 
 
