@@ -157,6 +157,10 @@ def _add_looking(add: Subparsers) -> None:
     compare = _add(add, "compare", commands.compare, "show a process of any container engine beside one of ours")
     compare.add_argument("--rootfs", metavar="ROOTFS", help="for our container (a small one, made for the moment)")
     compare.add_argument("--json", action="store_true", help="print JSON")
+    judge = _add(add, "judge", commands.judge, "put a default container before its judges: capsh, a probe from inside, runc")
+    judge.add_argument("--json", action="store_true", help="print JSON, with the answer to each system call")
+    judge.add_argument("--without", action="append", default=[], metavar="STAGE", help="leave a stage out; may be repeated")
+    judge.add_argument("rootfs", metavar="ROOTFS", nargs="?", help="for all containers (a small one, made for the moment)")
     compare.add_argument("pid", metavar="PID", type=int, help="as the host numbers it: runc state, docker inspect, ps")
 
 

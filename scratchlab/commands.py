@@ -227,12 +227,21 @@ def _progress() -> Any:
 
 def compare(arguments: argparse.Namespace) -> int:
     """Print a process of any engine beside one in a default container of ours."""
-    _need_root("start a container to compare with", "scratchlab compare")
     from scratchlab.peers import compare
 
     found = compare(arguments.pid, rootfs=arguments.rootfs)
     print(json.dumps(found.to_data(), indent=2) if arguments.json else found)
     return 0
+
+
+def judge(arguments: argparse.Namespace) -> int:
+    """Print what independent judges find in a default container. Status 1 if a claim does not hold."""
+    _need_root("start the containers to be judged", "scratchlab judge")
+    from scratchlab.judges import judge
+
+    found = judge(arguments.rootfs, arguments.without)
+    print(json.dumps(found.to_data(), indent=2) if arguments.json else found)
+    return 0 if found.holds else 1
 
 
 def doctor(_arguments: argparse.Namespace) -> int:

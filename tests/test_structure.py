@@ -30,6 +30,7 @@ LAYERS = [
     "security",
     "container",
     "peers",
+    "judges",
     "trials",
     "views",
     "lessons",

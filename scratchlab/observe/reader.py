@@ -156,12 +156,20 @@ def _leads_to(number: int, directory: int) -> str:
         return ""  # closed since the directory was listed
 
 
-_SETS = {"effective": "CapEff", "permitted": "CapPrm", "inheritable": "CapInh", "bounding": "CapBnd", "ambient": "CapAmb"}
+CAPABILITY_SETS = {
+    "effective": "CapEff",
+    "permitted": "CapPrm",
+    "inheritable": "CapInh",
+    "bounding": "CapBnd",
+    "ambient": "CapAmb",
+}
 _MODES = {"0": "off", "1": "strict", "2": "filter"}
 
 
 def _capabilities(process: Process) -> dict[str, tuple[str, ...]]:
-    return {name: proc.parse_capabilities(process.status[field]) for name, field in _SETS.items() if field in process.status}
+    return {
+        name: proc.parse_capabilities(process.status[field]) for name, field in CAPABILITY_SETS.items() if field in process.status
+    }
 
 
 def _label(process: Process) -> str:

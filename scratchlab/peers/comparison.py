@@ -8,7 +8,7 @@ from typing import Any
 
 from scratchlab.peers.orders import LOOSER, OTHER, SAME, TIGHTER, UNKNOWN
 
-WIDTHS = (15, 27, 27, 14, 25)  # what, theirs, ours, stage, difference: with gaps and mark, 120 columns
+WIDTHS = (15, 27, 27, 17, 24)  # what, theirs, ours, stage, difference: with gaps and mark, 120 columns
 FOLDED = "resource limits"  # a topic with many rows that are nearly always alike
 
 

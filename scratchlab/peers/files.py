@@ -67,6 +67,7 @@ FILES = (
     file("/dev", "mounts", ("devices",), orders.neither, _kind("/dev")),
     file("masked paths", "mounts", ("mask",), orders.more, _paths(walls.masked), listed, "sees more of the host"),
     file("read-only paths", "mounts", ("readonly", "sysfs"), orders.more, _paths(walls.read_only), listed, "steers the kernel"),
+    file("writable paths", "mounts", ("readonly", "sysfs"), orders.fewer, _paths(walls.writable), listed, "steers the kernel"),
     file("other mounts", "mounts", ("bind", "tmpfs"), orders.neither, _paths(walls.brought_in), listed),
     file("open files", "files", ("close_fds",), orders.fewer, _open, listed, "holds more than 0, 1, 2"),
 )

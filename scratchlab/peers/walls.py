@@ -40,9 +40,22 @@ def _covers(mount: MountPoint, mounts: list[MountPoint]) -> bool:
 
 
 def read_only(mounts: Iterable[MountPoint]) -> frozenset[str]:
-    """Paths of /proc and /sys that show the kernel's files, and let nobody write them."""
-    seen = [mount for mount in mounts if mount.fstype in ("proc", "sysfs", "cgroup", "cgroup2") and is_read_only(mount)]
-    return frozenset(mount.target for mount in seen if mount.target in KERNEL_FILES or _is_below(mount.target))
+    """Paths of /proc and /sys that nobody can write; not those below another of them."""
+    found = {mount.target for mount in _of_the_kernel(mounts) if is_read_only(mount)}
+    return frozenset(path for path in found if not any(path.startswith(f"{above}/") for above in found))
+
+
+def writable(mounts: Iterable[MountPoint]) -> frozenset[str]:
+    """What is mounted at or below /proc and /sys and can be written, such as /sys/fs/cgroup in a read-only /sys."""
+    mounts = list(mounts)
+    return frozenset(m.target for m in _of_the_kernel(mounts) if not is_read_only(m)) - masked(mounts)
+
+
+def _of_the_kernel(mounts: Iterable[MountPoint]) -> list[MountPoint]:
+    masks = ("tmpfs", "devtmpfs")
+    return [
+        m for m in mounts if m.target in KERNEL_FILES or (_is_below(m.target) and not (m.fstype in masks and is_read_only(m)))
+    ]
 
 
 def _is_below(target: str) -> bool:

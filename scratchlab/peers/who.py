@@ -52,7 +52,7 @@ def _ids() -> Iterator[Aspect]:
         yield identity(f"{name} inside", field, ("user",), orders.not_root, _inside(field, ranges), _number, "is root inside")
         yield identity(f"{name} outside", field, ("user", "map_ids"), orders.not_root, _outside(field), str, "is root outside")
         yield identity(f"{name} map", ranges, ("map_ids",), orders.neither, plain(ranges), _ranges)
-    yield identity("more groups", "groups", ("user",), orders.fewer, _groups, _numbers, "may what these groups may")
+    yield identity("more groups", "groups", ("user",), orders.fewer, _groups, _numbers, "is in more groups")
 
 
 def _outside(field: str) -> Read:

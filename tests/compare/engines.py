@@ -81,12 +81,12 @@ class Docker:
     """A Docker daemon of our own, with all that it keeps below one directory, and one image: a busybox."""
 
     def __init__(self, place: Path, rootfs: Path) -> None:
-        self.place = place
-        self.client = ("docker", "--host", f"unix://{place}/socket", "--config", place / "client")
+        self.place, self.address = place, f"unix://{place}/socket"
+        self.client = ("docker", "--host", self.address, "--config", place / "client")
         (place / "daemon.json").write_text("{}")  # not the machine's own /etc/docker/daemon.json
         places = [f"--{name}={place / name}" for name in ("data-root", "exec-root", "pidfile")]
         alone = ["--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs"]
-        words = ["dockerd", *places, *alone, f"--config-file={place}/daemon.json", f"--host=unix://{place}/socket"]
+        words = ["dockerd", *places, *alone, f"--config-file={place}/daemon.json", f"--host={self.address}"]
         with open(place / "log", "w") as log:
             self.daemon = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         up = (

@@ -47,6 +47,7 @@ def test_a_default_container_of_docker_is_seen_as_docker_describes_it(docker: Do
     assert words(found.row("files", "masked paths").theirs) == expected
     expected = {path for path in said["HostConfig"]["ReadonlyPaths"] if Path(path).exists()}
     assert words(found.row("files", "read-only paths").theirs) >= expected - {"/proc/sysrq-trigger"}
+    assert found.row("files", "writable paths").theirs == "/proc, /sys/fs/cgroup"
     assert {found.row("limits", what).theirs for what in ("cpu", "memory", "processes")} == {"no limit"}
 
 
