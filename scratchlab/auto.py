@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from scratchlab import linux
 from scratchlab.errors import HostError, InputError
 from scratchlab.linux import cgroupfs
-from scratchlab.stages import subids
+from scratchlab.stages import subids, usernet
 from scratchlab.stages.sizes import machine_memory
 
 AUTO = "auto"
@@ -20,7 +20,7 @@ DEFAULT_MEMORY = "2G" if machine_memory() >= 2 << 30 else str(machine_memory())
 LIMITS = {"cpu": 0.2, "memory": DEFAULT_MEMORY, "pids": 512}
 OPTIONS = {"cpu": "--cpus", "memory": "--memory", "pids": "--pids"}
 
-NETWORKS = ("veth", "none", "host")
+NETWORKS = ("veth", *usernet.PROGRAMS, "none", "host")
 USER_NAMESPACES = ("", "host", AUTO)
 
 
@@ -60,11 +60,9 @@ def _user_namespace(asked: str) -> str:
 
 
 def _ids(notes: list[str]) -> int:
-    ids = subids.available()
-    if ids == 1:
-        how = subids.how_to_grant(subids.SUBUID, subids.SUBGID)
-        notes.append(f"only root has an id inside, because /etc/subuid and /etc/subgid grant you no more; as root: {how}")
-    return ids
+    if why := subids.lacks():
+        notes.append(f"only root has an id inside: {why}")
+    return subids.available()
 
 
 def _network(asked: str, userns: str, notes: list[str]) -> str:
@@ -73,11 +71,18 @@ def _network(asked: str, userns: str, notes: list[str]) -> str:
     if userns != "own":
         return "veth" if asked == AUTO else asked
     if asked == "veth":
-        raise HostError("--network veth needs root, who alone may plug a cable into the host", "use sudo, or --network none")
-    if asked == AUTO:
-        notes.append("the network is none")
-        return "none"
-    return asked
+        raise HostError("--network veth needs root, who alone may plug a cable into the host", "use sudo, or --network pasta")
+    return _best_network(notes) if asked == AUTO else asked
+
+
+def _best_network(notes: list[str]) -> str:
+    """What an ordinary user can have: a program that carries the network, or none."""
+    reasons = {program: usernet.lacks(program) for program in usernet.PROGRAMS}
+    for program, reason in reasons.items():
+        if not reason:
+            return program
+    notes.append(f"there is no network: {'; '.join(dict.fromkeys(reasons.values()))}")
+    return "none"
 
 
 def _limits(asked: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:

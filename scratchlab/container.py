@@ -29,6 +29,7 @@ from scratchlab.stages import (
     privileges,
     step,
     subids,
+    usernet,
 )
 
 # Which stage keeps the host out of what others do to a kind of namespace. Shared mounts travel to the host.  mount_namespaces(7)
@@ -78,7 +79,7 @@ class Container(NamedTuple):
             step(namespaces.unshare_mount),
             step(filesystem.private_mounts),  # before any mount, or the host gets it too
             *([step(filesystem.bind, root, root)] if self.chroot and self.read_only else []),  # only a mount can be read-only
-            *([step(network.resolv, root=root)] if means.network == "veth" else []),
+            *self._name_servers(means, root),
             *(step(filesystem.bind, source, target, readonly, root=root) for source, target, readonly in self._volumes()),
             step(kernel_files.proc, root=root),  # while the host's is in sight: else a user namespace gets no new one
             step(
@@ -180,8 +181,7 @@ class Container(NamedTuple):
         if not means.userns:
             return []
         if means.ids == 1 and self.user and {*self._user(root)[:2]} != {0}:
-            how = subids.how_to_grant(subids.SUBUID, subids.SUBGID)
-            raise HostError(f"--user {self.user}: you have one id to give, and inside it is root's", f"as root: {how}")
+            raise HostError(f"--user {self.user}: you have one id to give, and inside it is root's", subids.lacks())
         # In a new user namespace everybody is nobody, until somebody is mapped; then the agent can be its root, as in runc.
         return [step(namespaces.unshare_user), step(id_maps.map_ids, count=means.ids), step(privileges.user, 0)]
 
@@ -202,9 +202,16 @@ class Container(NamedTuple):
         alone = [step(namespaces.unshare_net), step(network.loopback)]
         if means.network == "none":
             return alone
+        if means.network in usernet.PROGRAMS:
+            return [*alone, step(STAGES[means.network], *self.publish)]
         published = [step(network.publish, text) for text in self.publish]
         # nat before the others: they are in its table.
         return [*alone, step(network.veth), step(network.nat), step(network.input_drop), *published]
+
+    def _name_servers(self, means: Means, root: str) -> list[Step]:
+        if means.network in ("none", "host"):
+            return []
+        return [step(network.resolv, *([[server]] if (server := usernet.DNS.get(means.network)) else []), root=root)]
 
     def _privileges(self, root: str) -> list[Step]:
         return [

@@ -1,12 +1,14 @@
 """An ordinary user to run Scratchlab as: a real one for the kernel, and for newuidmap(1), which is setuid and asks /etc.
 
 The checkout and its Python may lie where nobody but root can read, such as /root. So each command starts in a mount namespace of
-its own, where both are also in a folder that everybody can read, and where /etc/passwd, subuid and subgid are ours.
+its own, where both are also in a folder that everybody can read, where /etc/passwd, subuid and subgid are ours, and where
+/dev/net/tun is everybody's, as on any usual machine.
 """
 
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import sysconfig
@@ -60,6 +62,7 @@ class Ordinary(NamedTuple):
             (str(ROOT / "scratchlab"), f"{self.home}/lib/scratchlab"),
             (f"{self.home}/passwd", "/etc/passwd"),
             *((f"{self.home}/{granted}", f"/etc/{name}") for name in ("subuid", "subgid") if Path("/etc", name).exists()),
+            *([(f"{self.home}/tun", "/dev/net/tun")] if Path("/dev/net/tun").exists() else []),
             *self.binds,
         ]
         environment = {
@@ -111,7 +114,7 @@ class Ordinary(NamedTuple):
 
     def left_behind(self) -> set[str]:
         """What is in this user's run directory, but for the lock, and which processes it has."""
-        files = {str(path) for path in (self.home / "run").rglob("*") if path.is_file() or path.is_symlink()}
+        files = {str(path) for path in (self.home / "run").rglob("*") if path.is_symlink() or not path.is_dir()}
         uids = {UID, *range(RANGE[0], sum(RANGE))}
         processes = {f"process {path.name}" for path in Path("/proc").glob("[0-9]*") if _owner(path) in uids}
         return {name for name in files if not name.endswith("/lock")} | processes
@@ -121,6 +124,8 @@ def _owner(process: Path) -> int:
     try:
         status = (process / "status").read_text()
     except OSError:
+        return -1
+    if "\nState:\tZ" in status:  # nothing of it is left but its name
         return -1
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("Uid:")))
 
@@ -136,6 +141,8 @@ def an_ordinary_user(programs: list[str]) -> Iterator[Ordinary]:
     passwd = Path("/etc/passwd").read_text() + f"{name}:x:{UID}:{UID}::{home}:/bin/sh\n"
     for file, text in (("passwd", passwd), ("granted", f"{name}:{RANGE[0]}:{RANGE[1]}\n"), ("none", "")):
         (home / file).write_text(text)
+    os.mknod(home / "tun", stat.S_IFCHR, os.makedev(10, 200))
+    (home / "tun").chmod(0o666)
     for path in (home, home / "run"):
         os.chown(path, UID, UID)
     (home / "run").chmod(0o700)

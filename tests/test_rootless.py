@@ -4,32 +4,18 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from scratchlab.stages.stage import namespaces_of
-from tests.conftest import PROGRAMS, eventually, needs_root
-from tests.ordinary import RANGE, UID, Ordinary, an_ordinary_user
+from tests.conftest import eventually, needs_root
+from tests.ordinary import RANGE, UID, Ordinary
 
 pytestmark = needs_root  # to become somebody else
 
 NONE = ("--network", "none")
 FOREVER = ("bash", "-c", "echo ready; sleep 1000")
-
-
-@pytest.fixture(scope="module")
-def ann() -> Iterator[Ordinary]:
-    """A user with a range of ids to give."""
-    with an_ordinary_user(PROGRAMS) as user:
-        yield user
-
-
-@pytest.fixture(autouse=True)
-def nothing_of_hers_left_behind(ann: Ordinary) -> Iterator[None]:
-    yield
-    assert eventually(ann.left_behind, set()) == set()
 
 
 @pytest.fixture(params=[True, False], ids=["range", "one id"])

@@ -157,8 +157,7 @@ def _fork_agent(kept: Journal, controllers: Sequence[str], namespaces: Clone) ->
     """A child that serves at one end of a channel; gives its pid and the other end."""
     theirs, ours = Channel.pair()
     gc.freeze()
-    # An ordinary user without a group of its own does without: then a sandbox is found by its pid alone.
-    groups = cgroups.prepare(kept, *controllers) if os.geteuid() == 0 else []
+    groups = cgroups.prepare(kept, *controllers)
     keeper = os.pidfd_open(os.getpid())
     child = fork_into(*groups, namespaces=namespaces)
     if child == 0:

@@ -30,12 +30,14 @@ from scratchlab.stages.namespaces import (
 from scratchlab.stages.network import address, bridge, input_drop, loopback, nat, publish, resolv, route, veth
 from scratchlab.stages.privileges import capabilities, no_new_privs, rlimits, user
 from scratchlab.stages.stage import STAGES, Step, Target, about, inside, outside, step
+from scratchlab.stages.usernet import pasta, slirp4netns
 
 __all__ = [
     "STAGES", "Step", "Target", "about", "address", "bind", "bridge", "capabilities", "chroot", "cpu", "devices", "hostname",
     "input_drop", "inside", "io", "join", "loopback", "map_ids", "mask", "memory",
-    "mount_points", "nat", "no_new_privs", "outside", "overlay", "pids",
-    "pivot", "private_mounts", "proc", "publish", "readonly", "resolv", "rlimits", "route", "step", "sysfs", "tmpfs",
+    "mount_points", "nat", "no_new_privs", "outside", "overlay", "pasta", "pids",
+    "pivot", "private_mounts", "proc", "publish", "readonly", "resolv", "rlimits", "route", "slirp4netns", "step",
+    "sysfs", "tmpfs",
     "unshare_cgroup", "unshare_ipc", "unshare_mount", "unshare_net", "unshare_pid", "unshare_time", "unshare_user",
     "unshare_uts", "user", "veth",
 ]  # fmt: skip

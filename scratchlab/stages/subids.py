@@ -12,9 +12,13 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from scratchlab.errors import HostError
+from scratchlab.linux import programs
 
 SUBUID, SUBGID = "/etc/subuid", "/etc/subgid"
 FULL = 65536  # ids that a root filesystem expects: 0 to 65535, where 65534 is nobody
+
+# They write the maps, by the right that their files give: setuid, or a file capability.
+PROGRAMS = ("newuidmap", "newgidmap")
 
 # Which option of usermod(8) adds a line to which file.
 _OPTIONS = {SUBUID: "--add-subuids", SUBGID: "--add-subgids"}
@@ -66,8 +70,18 @@ def login() -> str:
 
 def available() -> int:
     """How many ids a user namespace of ours can map, one of which is our own."""
-    uids, gids = granted(SUBUID), granted(SUBGID)
-    return min(FULL, 1 + uids[0].length, 1 + gids[0].length) if uids and gids else 1
+    if lacks():
+        return 1
+    return min(FULL, 1 + granted(SUBUID)[0].length, 1 + granted(SUBGID)[0].length)
+
+
+def lacks() -> str:
+    """What keeps us from giving out more ids than our own, and what root can do; '' if nothing."""
+    if not all(programs.find(program) for program in PROGRAMS):
+        return f"{' and '.join(PROGRAMS)} are not installed; as root: apt-get install uidmap"
+    if empty := [path for path in (SUBUID, SUBGID) if not granted(path)]:
+        return f"{' and '.join(empty)} {'grants' if len(empty) == 1 else 'grant'} you no more; as root: {how_to_grant(*empty)}"
+    return ""
 
 
 def require(path: str, wanted: int | IdRange) -> IdRange:
