@@ -39,6 +39,9 @@ APART = {"unshare_user": "user", "unshare_uts": "uts", "unshare_mount": "mnt", "
 # moment in which an ordinary user's agent has no right to the others. docs/decisions/0006, 0008
 BORN = {"unshare_user": "user", "unshare_pid": "pid"}
 
+# Stages that return "", or what they could not do as usual.
+TELLING = ("sysfs",)
+
 
 class Container(NamedTuple):
     """What to run, and how far apart from the rest of the machine.
@@ -101,6 +104,11 @@ class Container(NamedTuple):
         """What this user can have on this machine, with notes on what not. Touches nothing."""
         return auto.decide(self.userns, self.network, {"cpu": self.cpus, "memory": self.memory, "pids": self.pids})
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What this user cannot have on this machine, why, and what to do."""
+        return self.means().notes
+
     def without(self, *stages: str) -> "Container":
         """The same container with some stages left out, by name: to see what each is for."""
         return self._replace(left_out=self.left_out | set(stages))
@@ -127,7 +135,7 @@ class Container(NamedTuple):
                 cwd=self.workdir or "/",
                 stream=stream,
             )
-            return finished._replace(note=self.why_killed(box, finished.code))
+            return finished._replace(note=self.why_killed(box, finished.code), notes=tuple(box.notes))
 
     @contextmanager
     def started(self, keeper: KeeperLike | None = None, first: Sequence[Step] = ()) -> Iterator[Sandbox]:
@@ -169,7 +177,10 @@ class Container(NamedTuple):
 
     def _build(self, box: Sandbox, plan: list[Step]) -> None:
         try:
-            box.play(item for item in plan if item.name not in BORN)
+            todo = [item for item in plan if item.name not in BORN]
+            results = box.play(todo)
+            told = [result["value"] for item, result in zip(todo, results, strict=True) if item.name in TELLING]
+            box.notes = [*self.notes, *filter(None, told)]
         except GoneError:
             if not (why := self.why_killed(box, 137)):
                 raise

@@ -34,6 +34,9 @@ linux.unshare(Clone.NEWNS)
 linux.mount(None, "/", None, Mount.REC | Mount.PRIVATE)
 for source, target in how["binds"]:
     linux.mount(source, target, None, Mount.BIND | Mount.REC)
+for group in how["groups"]:
+    with open(f"{group}/cgroup.procs", "w") as file:
+        file.write("0")
 os.setgroups([]), os.setresgid(how["uid"], how["uid"], how["uid"]), os.setresuid(how["uid"], how["uid"], how["uid"])
 os.chdir(how["home"])
 os.execve(how["python"], [how["python"], *sys.argv[2:]], how["environment"])
@@ -47,6 +50,7 @@ class Ordinary(NamedTuple):
     ranges: bool = True  # whether /etc/subuid and /etc/subgid grant some
     binds: tuple[tuple[str, str], ...] = ()  # more to mount for its commands
     path: str = os.environ["PATH"]
+    groups: tuple[str, ...] = ()  # the control groups that its commands start in
 
     @property
     def rootfs(self) -> Path:
@@ -69,7 +73,13 @@ class Ordinary(NamedTuple):
             "PATH": self.path, "HOME": str(self.home), "XDG_RUNTIME_DIR": f"{self.home}/run", "TERM": "dumb",
             "PYTHONPATH": f"{self.home}/lib:{self.home}/site", "PYTHONDONTWRITEBYTECODE": "1",
         }  # fmt: skip
-        how = {"binds": binds, "uid": UID, "home": str(self.home), "python": f"{self.home}/python/{PYTHON}"}
+        how = {
+            "binds": binds,
+            "groups": self.groups,
+            "uid": UID,
+            "home": str(self.home),
+            "python": f"{self.home}/python/{PYTHON}",
+        }
         return [sys.executable, "-c", BECOME, json.dumps(how | {"environment": environment}), *map(str, words)]
 
     def scratchlab(self, *words: object, input: str = "", **options: Any) -> Result:
@@ -118,6 +128,26 @@ class Ordinary(NamedTuple):
         uids = {UID, *range(RANGE[0], sum(RANGE))}
         processes = {f"process {path.name}" for path in Path("/proc").glob("[0-9]*") if _owner(path) in uids}
         return {name for name in files if not name.endswith("/lock")} | processes
+
+
+@contextmanager
+def delegated(user: Ordinary, *trees: str) -> Iterator[tuple[Ordinary, dict[str, Path]]]:
+    """The user with a control group of its own in each of these trees, and those groups; as an administrator delegates them."""
+    groups = {tree: Path("/sys/fs/cgroup", tree, f"scratchlab-test-{os.getpid()}") for tree in trees}
+    # In version 2 the group that is divided may hold no process itself: so there is one more, as systemd makes them.
+    leaves = {
+        tree: group / "session" if (group.parent / "cgroup.controllers").exists() else group for tree, group in groups.items()
+    }
+    for leaf in leaves.values():
+        leaf.mkdir(parents=True)
+    for path in {*groups.values(), *leaves.values()}:
+        for file in ("", "cgroup.procs", "tasks", "cgroup.subtree_control", "cgroup.threads"):
+            os.chown(path / file, UID, UID) if (path / file).exists() else None
+    try:
+        yield user._replace(groups=tuple(map(str, leaves.values()))), groups
+    finally:
+        for path in [*leaves.values(), *groups.values()]:
+            path.rmdir() if path.exists() else None
 
 
 def _owner(process: Path) -> int:
