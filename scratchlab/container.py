@@ -10,7 +10,7 @@ from scratchlab import auto
 from scratchlab.auto import AUTO, Means
 from scratchlab.errors import GoneError, HostError, InputError, SandboxError
 from scratchlab.journal import Entries
-from scratchlab.options import check_ports, human, limit, parse_volume, text_of
+from scratchlab.options import connected, human, limit, name_servers, parse_volume, text_of
 from scratchlab.rootfs.check import PATH, CommandError, check_rootfs
 from scratchlab.sandbox.client import KeeperLike
 from scratchlab.sandbox.run import Finished, Sink
@@ -25,11 +25,9 @@ from scratchlab.stages import (
     id_maps,
     kernel_files,
     namespaces,
-    network,
     privileges,
     step,
     subids,
-    usernet,
 )
 
 # Which stage keeps the host out of what others do to a kind of namespace. Shared mounts travel to the host.  mount_namespaces(7)
@@ -76,18 +74,16 @@ class Container(NamedTuple):
             step(namespaces.unshare_uts),
             step(namespaces.hostname, self.hostname),
             step(namespaces.unshare_ipc),
-            *self._network(means),
+            *connected(means.network, self.publish),
             step(namespaces.unshare_pid),  # before /proc is mounted, which shows this namespace
             step(filesystem.mount_points, root, *self._mount_points()),  # by the host: from inside, nothing may be left
             step(namespaces.unshare_mount),
             step(filesystem.private_mounts),  # before any mount, or the host gets it too
             *([step(filesystem.bind, root, root)] if self.chroot and self.read_only else []),  # only a mount can be read-only
-            *self._name_servers(means, root),
+            *name_servers(means.network, root),
             *(step(filesystem.bind, source, target, readonly, root=root) for source, target, readonly in self._volumes()),
             step(kernel_files.proc, root=root),  # while the host's is in sight: else a user namespace gets no new one
-            step(
-                kernel_files.sysfs, root=root
-            ),  # likewise; and after the network namespace: it decides what /sys/class/net shows
+            step(kernel_files.sysfs, root=root),  # likewise; after the network namespace, which decides on /sys/class/net
             step(filesystem.devices, root=root),  # while the host's are in sight: a user namespace can make none, but bind them
             step(filesystem.mask, root=root),  # after /dev, whose null covers files
             step(filesystem.readonly, root=root),
@@ -205,24 +201,6 @@ class Container(NamedTuple):
     def _controllers(self) -> list[str]:
         """The trees of control groups to be born in; the limits come with their steps."""
         return [name for name in self.means().limits if name not in self.left_out]
-
-    def _network(self, means: Means) -> list[Step]:
-        check_ports(self.publish, means.network)
-        if means.network == "host":
-            return []
-        alone = [step(namespaces.unshare_net), step(network.loopback)]
-        if means.network == "none":
-            return alone
-        if means.network in usernet.PROGRAMS:
-            return [*alone, step(STAGES[means.network], *self.publish)]
-        published = [step(network.publish, text) for text in self.publish]
-        # nat before the others: they are in its table.
-        return [*alone, step(network.veth), step(network.nat), step(network.input_drop), *published]
-
-    def _name_servers(self, means: Means, root: str) -> list[Step]:
-        if means.network in ("none", "host"):
-            return []
-        return [step(network.resolv, *([[server]] if (server := usernet.DNS.get(means.network)) else []), root=root)]
 
     def _privileges(self, root: str) -> list[Step]:
         return [

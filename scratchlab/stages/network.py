@@ -14,13 +14,8 @@ from scratchlab import linux, shared
 from scratchlab.errors import HostError, InputError, KernelError, StageError
 from scratchlab.linux import netlink, nftables
 from scratchlab.stages import portproxy
-<<<<<<< HEAD
 from scratchlab.stages.dns import host_nameservers, resolv
-from scratchlab.stages.ports import EVERYWHERE, Port, parse_publish, reserve
-=======
-from scratchlab.stages.dns import resolv
 from scratchlab.stages.ports import EVERYWHERE, Port, note, parse_publish, reserve
->>>>>>> 9e4dd1e (pasta and slirp4netns carry an ordinary user's network; delegated control groups are found)
 from scratchlab.stages.stage import Target, inside, outside
 from scratchlab.stages.subnets import claim_address, claim_subnet, parse_address, parse_interface
 
