@@ -23,6 +23,7 @@ from scratchlab.stages import (
     cgroups,
     filesystem,
     id_maps,
+    idmapped,
     kernel_files,
     namespaces,
     privileges,
@@ -38,7 +39,7 @@ APART = {"unshare_user": "user", "unshare_uts": "uts", "unshare_mount": "mnt", "
 BORN = {"unshare_user": "user", "unshare_pid": "pid"}
 
 # Stages that return "", or what they could not do as usual.
-TELLING = ("sysfs",)
+TELLING = ("idmap", "sysfs")
 
 
 class Container(NamedTuple):
@@ -80,8 +81,8 @@ class Container(NamedTuple):
             step(namespaces.unshare_mount),
             step(filesystem.private_mounts),  # before any mount, or the host gets it too
             *([step(filesystem.bind, root, root)] if self.chroot and self.read_only else []),  # only a mount can be read-only
+            *self._files_of_the_host(means, root),
             *name_servers(means.network, root),
-            *(step(filesystem.bind, source, target, readonly, root=root) for source, target, readonly in self._volumes()),
             step(kernel_files.proc, root=root),  # while the host's is in sight: else a user namespace gets no new one
             step(kernel_files.sysfs, root=root),  # likewise; after the network namespace, which decides on /sys/class/net
             step(filesystem.devices, root=root),  # while the host's are in sight: a user namespace can make none, but bind them
@@ -190,7 +191,15 @@ class Container(NamedTuple):
         if means.ids == 1 and self.user and {*self._user(root)[:2]} != {0}:
             raise HostError(f"--user {self.user}: you have one id to give, and inside it is root's", subids.lacks())
         # In a new user namespace everybody is nobody, until somebody is mapped; then the agent can be its root, as in runc.
-        return [step(namespaces.unshare_user), step(id_maps.map_ids, count=means.ids), step(privileges.user, 0)]
+        whose = {"outside": AUTO} if means.userns == AUTO else {}
+        return [step(namespaces.unshare_user), step(id_maps.map_ids, count=means.ids, **whose), step(privileges.user, 0)]
+
+    def _files_of_the_host(self, means: Means, root: str) -> list[Step]:
+        """The root filesystem where it must be translated first, and the volumes."""
+        translated = means.userns == AUTO  # else ids mean the same inside, or root inside is who owns the files
+        stage = idmapped.idmap if translated else filesystem.bind
+        volumes = [step(stage, source, target, readonly, root=root) for source, target, readonly in self._volumes()]
+        return [*([step(idmapped.idmap, root, root)] if translated else []), *volumes]
 
     def _limits(self, means: Means) -> list[Step]:
         return [

@@ -1,6 +1,20 @@
 """What the kernel offers, without opinion: `linux.mount(...)`, `linux.Mount.BIND`."""
 
-from scratchlab.linux.flags import NAMESPACES, At, Cap, Clone, InterfaceFlag, Mount, MountAttr, Prctl, Ptrace, Resolve, Umount
+from scratchlab.linux.flags import (
+    NAMESPACES,
+    At,
+    Cap,
+    Clone,
+    InterfaceFlag,
+    Mount,
+    MountAttr,
+    MoveMount,
+    OpenTree,
+    Prctl,
+    Ptrace,
+    Resolve,
+    Umount,
+)
 from scratchlab.linux.ledger import Call, recording
 from scratchlab.linux.posix import (
     chdir,
@@ -27,6 +41,8 @@ from scratchlab.linux.syscalls import (
     mask,
     mount,
     mount_setattr,
+    move_mount,
+    open_tree,
     openat2,
     pivot_root,
     prctl,
@@ -38,9 +54,10 @@ from scratchlab.linux.syscalls import (
 )
 
 __all__ = [
-    "At", "Call", "Cap", "CapSets", "Clone", "Handle", "InterfaceFlag", "Mount", "MountAttr", "NAMESPACES", "Prctl", "Ptrace",
-    "Resolve", "Umount", "add_key", "capget", "capset", "chdir", "chmod", "chroot", "fchdir", "fork", "keyctl", "mask", "mkdir",
-    "mknod", "mount", "mount_setattr", "name_to_handle_at", "open_by_handle_at", "openat2", "pidfd_open", "pivot_root", "prctl",
-    "ptrace", "recording", "set_flags", "setdomainname", "setgroups", "sethostname", "setns", "setresgid", "setresuid",
-    "setrlimit", "symlink", "umount2", "unshare", "write_file",
+    "At", "Call", "Cap", "CapSets", "Clone", "Handle", "InterfaceFlag", "Mount", "MountAttr", "MoveMount", "NAMESPACES",
+    "OpenTree", "Prctl", "Ptrace", "Resolve", "Umount", "add_key", "capget", "capset", "chdir", "chmod", "chroot", "fchdir",
+    "fork", "keyctl", "mask", "mkdir", "mknod", "mount", "mount_setattr", "move_mount", "name_to_handle_at",
+    "open_by_handle_at", "open_tree", "openat2", "pidfd_open", "pivot_root", "prctl", "ptrace", "recording", "set_flags",
+    "setdomainname", "setgroups", "sethostname", "setns", "setresgid", "setresuid", "setrlimit", "symlink", "umount2",
+    "unshare", "write_file",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from scratchlab.stages.filesystem import (
     tmpfs,
 )
 from scratchlab.stages.id_maps import map_ids
+from scratchlab.stages.idmapped import idmap
 from scratchlab.stages.kernel_files import proc, sysfs
 from scratchlab.stages.namespaces import (
     hostname,
@@ -34,7 +35,7 @@ from scratchlab.stages.usernet import pasta, slirp4netns
 
 __all__ = [
     "STAGES", "Step", "Target", "about", "address", "bind", "bridge", "capabilities", "chroot", "cpu", "devices", "hostname",
-    "input_drop", "inside", "io", "join", "loopback", "map_ids", "mask", "memory",
+    "idmap", "input_drop", "inside", "io", "join", "loopback", "map_ids", "mask", "memory",
     "mount_points", "nat", "no_new_privs", "outside", "overlay", "pasta", "pids",
     "pivot", "private_mounts", "proc", "publish", "readonly", "resolv", "rlimits", "route", "slirp4netns", "step",
     "sysfs", "tmpfs",
