@@ -26,7 +26,7 @@ from scratchlab.errors import HostError
 
 def run_directory() -> Path:
     """Where our state on this machine lives until the next boot: below /run for root, else the user's own."""
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and os.access("/run", os.W_OK):  # who is only called root, in a user namespace, may not
         path = Path("/run/scratchlab")
     else:
         own = os.environ.get("XDG_RUNTIME_DIR")

@@ -33,7 +33,9 @@ class Layout(NamedTuple):
         for hierarchy in self.hierarchies:
             if controller in hierarchy.controllers:
                 return hierarchy
-        looked = ", ".join(hierarchy.mount for hierarchy in self.hierarchies) or "none is mounted"
+        if not self.hierarchies:
+            raise HostError("no control groups are mounted here", "check: findmnt -t cgroup,cgroup2")
+        looked = ", ".join(hierarchy.mount for hierarchy in self.hierarchies)
         raise HostError(
             f"no hierarchy of control groups here has the {controller} controller (looked at: {looked})",
             "check: cat /proc/cgroups; cat /sys/fs/cgroup/cgroup.controllers; findmnt -t cgroup,cgroup2",
