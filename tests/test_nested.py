@@ -40,9 +40,8 @@ def without_filter() -> tuple[str, ...]:
 def test_a_container_runs_in_a_container_and_says_what_it_lacks(
     rootfs: Path, busybox_rootfs: Path, without_filter: tuple[str, ...]
 ) -> None:
-    done = nested(
-        rootfs, (*SEEN_WHOLE, *without_filter), "run", "/inner", "bash", "-c", "id -u; hostname; echo $$; cat /proc/1/comm"
-    )
+    script = "id -u; hostname; echo $$; cat /proc/1/comm"
+    done = nested(rootfs, busybox_rootfs, (*SEEN_WHOLE, *without_filter), "run", "/inner", "sh", "-c", script)
 
     assert done.stdout.split() == ["0", "container", "2", "scratchlab"], done.stderr
     notes = [line.removeprefix("scratchlab: note: ") for line in done.stderr.splitlines()]
