@@ -86,10 +86,10 @@ class Container(NamedTuple):
             step(kernel_files.proc, root=root),  # while the host's is in sight: else a user namespace gets no new one
             step(kernel_files.sysfs, root=root),  # likewise; after the network namespace, which decides on /sys/class/net
             step(filesystem.devices, root=root),  # while the host's are in sight: a user namespace can make none, but bind them
-            step(filesystem.mask, root=root),  # after /dev, whose null covers files
-            step(filesystem.readonly, root=root),
             step(filesystem.chroot if self.chroot else filesystem.pivot, root),  # after the last mount that needs a host path
-            *([step(filesystem.readonly, "/")] if self.read_only else []),  # after all mounts on it that had to be made there
+            step(filesystem.mask),  # after /dev, whose null covers files
+            step(filesystem.readonly),
+            *([step(filesystem.readonly, "/")] if self.read_only else []),  # after /dev and all other mounts on it
             # After our own set-up, which a fifth of a CPU would make five times as long, and before the first command.
             *limit("--cpus", "0.2", cgroups.cpu, means.limits.get("cpu"), cgroups.cpu_quota),
             step(namespaces.unshare_cgroup),  # after all limits, whose groups become its root

@@ -189,9 +189,11 @@ with Sandbox("web") as box:
         ["private_mounts"], ["unshare_net"], ["loopback"], ["bind", root, root],
     ):
         box.apply(getattr(stages, name), *arguments)
-    for name in ("proc", "sysfs", "devices", "mask", "readonly"):
+    for name in ("proc", "sysfs", "devices"):
         box.apply(getattr(stages, name), root=root)
     box.apply(stages.pivot, root)
+    box.apply(stages.mask)
+    box.apply(stages.readonly)
     print(box.run("bash", "-c", "echo $(id -u) $(hostname) $$").out)
     box.undo()
     box.without(stages.hostname)
