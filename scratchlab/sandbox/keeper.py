@@ -11,6 +11,8 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import or_
 from typing import Any, NamedTuple, NoReturn
 
 from scratchlab import journal, linux
@@ -72,7 +74,7 @@ class Keeper:
         with contextlib.ExitStack() as trouble:
             trouble.callback(kept.close)
             kept.fact(**(facts or {}))
-            child, theirs = _fork_agent(kept, controllers, sum((linux.NAMESPACES[kind] for kind in born), Clone(0)))
+            child, theirs = _fork_agent(kept, controllers, reduce(or_, (linux.NAMESPACES[kind] for kind in born), Clone(0)))
             box = Box(Target(child, kept), os.pidfd_open(child), adopted=False)
             trouble.callback(_end, box)
             kept.will("process", pid=child, started=journal.start_time(child))
