@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from scratchlab import linux
 from scratchlab.stages.usernet import DNS, PROGRAMS
 from tests.command_line import complains, running, said
-from tests.conftest import eventually, needs, needs_root
+from tests.conftest import eventually, in_child, needs, needs_root
 from tests.ordinary import Ordinary
 
 pytestmark = [
@@ -92,16 +93,32 @@ def test_what_was_not_published_is_not_reachable_either_way(ann: Ordinary, progr
             assert ann.said("exec", "shut", "python3", "-c", look) == "111\n"
 
 
-def test_the_hosts_loopback_is_not_behind_the_gateway(ann: Ordinary) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as ours:
-        address = ("10.0.2.2", ours.getsockname()[1])
-        look = f"import socket\ntry: socket.create_connection({address}, 2); print('reached')\nexcept OSError: print('not')"
-        assert ann.said("run", "--network", "slirp4netns", ann.rootfs, "python3", "-c", look) == "not\n"
+GATEWAY = {"pasta": "192.0.2.1", "slirp4netns": "10.0.2.2"}
+WIRES = (
+    "link set lo up", "link add lan type veth peer name neighbour", "address add 192.0.2.50/24 dev lan", "link set lan up",
+    "link set neighbour up", "route add default via 192.0.2.1",
+)  # fmt: skip
+
+
+@each_program
+def test_the_hosts_loopback_is_not_behind_the_gateway(ann: Ordinary, program: str) -> None:
+    """On a machine of its own, whose gateway is a name only: what is sent there must not come back to this machine."""
+
+    def act() -> str:
+        linux.unshare(linux.Clone.NEWNET)
+        for words in WIRES:
+            subprocess.run(["ip", *words.split()], check=True)
+        with socket.create_server(("127.0.0.1", 0)) as ours:
+            address = (GATEWAY[program], ours.getsockname()[1])
+            look = f"import socket\ntry: socket.create_connection({address}, 2); print('reached')\nexcept OSError: print('not')"
+            return ann.said("run", "--network", program, ann.rootfs, "python3", "-c", look)
+
+    assert in_child(act) == "not\n"
 
 
 @pytest.mark.parametrize("program", [*PROGRAMS, "auto"])
 def test_kill_9_of_the_command_leaves_no_program(ann: Ordinary, program: str) -> None:
-    words = ("run", "--network", program, "--name", "killed", ann.rootfs, "python3", "-c", TCP)
+    words = ("run", "--network", program, "-p", "127.0.0.1:15817:53/udp", "--name", "killed", ann.rootfs, "python3", "-c", TCP)
     with ann.running(*words, says="ready") as process:
         ann.init_of("killed")
         assert carriers(ann)
