@@ -39,15 +39,23 @@ def path_of(controller: str | None, name: str) -> str:
 def require(controller: str) -> None:
     """Raise HostError if this machine has no such controller, or keeps it from us."""
     hierarchy = layout().of(controller)
+    home = hierarchy.home
     if not is_usable(hierarchy):
         raise HostError(
             "control groups are root's here, and none is delegated to you",
             "use sudo; or, where systemd runs: systemd-run --user --scope -p Delegate=yes scratchlab …",
         )
-    if hierarchy.version == 2 and controller not in peek(hierarchy.home, "cgroup.controllers").split():
+    if hierarchy.version == 1 or controller in peek(home, "cgroup.subtree_control").split():
+        return
+    if controller not in peek(home, "cgroup.controllers").split():
         raise HostError(
-            f"{controller} is not handed down to {hierarchy.home}, which is delegated to you",
-            f"as root: echo +{controller} > {os.path.dirname(hierarchy.home)}/cgroup.subtree_control, and so for those above",
+            f"{controller} is not handed down to {home}, which is delegated to you",
+            f"as root: echo +{controller} > {os.path.dirname(home)}/cgroup.subtree_control, and so for those above",
+        )
+    # The machine's own root, which may do both, is the one group without this file.
+    if has(home, "cgroup.type") and (held := peek(home, "cgroup.procs").split()):
+        raise HostError(
+            f"{home} holds processes, so it cannot hand {controller} down: {named(held)}", "move them into a group below it first"
         )
 
 
