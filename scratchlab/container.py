@@ -66,9 +66,9 @@ class Container(NamedTuple):
     left_out: frozenset[str] = frozenset()  # stages by name
     userns: str = ""  # "auto" for ids that nobody else has; an ordinary user has a user namespace in any case
 
-    def plan(self) -> list[Step]:
+    def plan(self, means: Means | None = None) -> list[Step]:
         """All steps in order. Touches nothing; raises InputError or HostError for what cannot be."""
-        means, root = self.means(), self._root()
+        means, root = means or self.means(), self._root()
         steps = [
             *self._user_namespace(means, root),  # first: for an ordinary user, it gives the right to all that follows
             *self._limits(means),  # they must cover all that follows
@@ -140,19 +140,20 @@ class Container(NamedTuple):
 
         `first` are steps before the plan's own: the mistakes of a runtime, in `scratchlab.trials`.
         """
-        plan = self.plan()
+        means = self.means()
+        plan = self.plan(means)
         self.check()
-        facts = {"command": list(self.command), "again": self._steps_of_exec()}
+        facts = {"command": list(self.command), "again": self._steps_of_exec(means)}
         box = Sandbox(
             self.name or self._made_up_name(),
             keeper=keeper,
             exact=bool(self.name),
             facts=facts,
-            controllers=self._controllers(),
+            controllers=self._controllers(means),
             born=[BORN[item.name] for item in plan if item.name in BORN],
         )
         try:
-            self._build(box, [*first, *plan])
+            self._build(box, [*first, *plan], means)
             # Only now may `scratchlab exec` enter: at any moment before, it would have found itself with the host's files.
             box.note(init=box.pid, env=self.environment(), workdir=self.workdir)
             yield box
@@ -172,12 +173,12 @@ class Container(NamedTuple):
             return f"killed: out of memory, limit {human(cgroups.parse_size(most))}"
         return ""
 
-    def _build(self, box: Sandbox, plan: list[Step]) -> None:
+    def _build(self, box: Sandbox, plan: list[Step], means: Means) -> None:
         try:
             todo = [item for item in plan if item.name not in BORN]
             results = box.play(todo)
             told = [result["value"] for item, result in zip(todo, results, strict=True) if item.name in TELLING]
-            box.notes = [*self.notes, *filter(None, told)]
+            box.notes = [*means.notes, *filter(None, told)]
         except GoneError:
             if not (why := self.why_killed(box, 137)):
                 raise
@@ -207,9 +208,9 @@ class Container(NamedTuple):
             *limit("--pids", "512", cgroups.pids, means.limits.get("pids"), cgroups.process_count),
         ]
 
-    def _controllers(self) -> list[str]:
+    def _controllers(self, means: Means) -> list[str]:
         """The trees of control groups to be born in; the limits come with their steps."""
-        return [name for name in self.means().limits if name not in self.left_out]
+        return [name for name in means.limits if name not in self.left_out]
 
     def _privileges(self, root: str) -> list[Step]:
         return [
@@ -218,9 +219,9 @@ class Container(NamedTuple):
             step(privileges.no_new_privs),  # last: nothing that follows could give back what is gone
         ]
 
-    def _steps_of_exec(self) -> list[dict[str, Any]]:
+    def _steps_of_exec(self, means: Means) -> list[dict[str, Any]]:
         """The privileges again, for `scratchlab exec`: what joins the container must not be stronger than it."""
-        root = [step(privileges.user, 0)] if self.means().userns else []  # of the user namespace that it joins
+        root = [step(privileges.user, 0)] if means.userns else []  # of the user namespace that it joins
         kept = self._leave_out([*root, *self._privileges(self._root())], check=False)
         return [pack(item) for item in kept]
 

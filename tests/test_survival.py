@@ -46,7 +46,9 @@ def play(made: Container, victim: str, stop: int, tell: int, go_on: int) -> None
     # The waiter is only there where unshare_pid was a step, as in a lesson.
     born = [step.name for step in plan if step.name in BORN and victim != "the waiter"]
     plan = [step for step in plan if step.name not in born]
-    box = Sandbox(made.name, keeper=keeper, exact=True, controllers=made._controllers(), born=[BORN[name] for name in born])
+    box = Sandbox(
+        made.name, keeper=keeper, exact=True, controllers=made._controllers(made.means()), born=[BORN[name] for name in born]
+    )
     waiter = box.pid
     try:
         for step in plan[:stop]:
