@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -9,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from scratchlab.stages.stage import namespaces_of
-from tests.conftest import eventually, needs_root
+from tests.conftest import eventually, needs, needs_root
 from tests.ordinary import RANGE, UID, Ordinary
 
-pytestmark = needs_root  # to become somebody else
+pytestmark = [needs_root, needs(shutil.which("newuidmap"), "needs newuidmap: ./lab test installs it")]  # root, to become others
 
 NONE = ("--network", "none")
 FOREVER = ("bash", "-c", "echo ready; sleep 1000")

@@ -107,10 +107,10 @@ def test_the_highest_group_without_processes_is_the_one_to_divide(ann: Ordinary)
     program = "from scratchlab.linux import cgroupfs; print([h.home for h in cgroupfs.layout().hierarchies if h.version == 2][0])"
     with delegated(ann, UNIFIED) as (here, groups):
         assert here.python(program).strip() == str(groups[UNIFIED])
-        with open(groups[UNIFIED] / "cgroup.procs", "w") as file:
-            file.write(str(os.getpid()))
+        own = group_of(os.getpid(), "none")  # version 2's
+        (groups[UNIFIED] / "cgroup.procs").write_text(str(os.getpid()))
         try:
             assert here.python(program).strip() == str(groups[UNIFIED] / "session")
         finally:
-            Path("/sys/fs/cgroup", UNIFIED, "cgroup.procs").write_text(str(os.getpid()))
+            (own / "cgroup.procs").write_text(str(os.getpid()))
     assert ann.python(program).strip() == next(h.mount for h in cgroupfs.layout().hierarchies if h.version == 2)
