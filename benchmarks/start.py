@@ -65,6 +65,7 @@ def ready(folder: Path) -> list[Contestant]:
     return [
         Contestant("scratchlab, warm, --network none", library(rootfs, network="none", cpus=None, memory=None, pids=None)),
         Contestant("scratchlab, warm, limits", library(rootfs, network="none")),
+        Contestant("scratchlab, warm, --userns auto", library(rootfs, network="none", userns="auto")),
         Contestant("scratchlab, warm, everything", library(rootfs, publish=("18080:80",))),
         Contestant("scratchlab run --network none", command(SCRATCHLAB, "run", "--network", "none", rootfs, "/bin/true")),
         Contestant("scratchlab run -p 18080:80", command(SCRATCHLAB, "run", "-p", "18080:80", rootfs, "/bin/true")),

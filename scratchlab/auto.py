@@ -4,13 +4,15 @@ Root gets all of it. An ordinary user gets a user namespace, and by it nearly al
 if it was left to us, and is an error if it was asked for.
 """
 
+import fcntl
+import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from scratchlab import linux
 from scratchlab.errors import HostError, InputError
 from scratchlab.linux import cgroupfs
-from scratchlab.stages import subids
+from scratchlab.stages import subids, usernet
 from scratchlab.stages.sizes import machine_memory
 
 AUTO = "auto"
@@ -20,7 +22,9 @@ DEFAULT_MEMORY = "2G" if machine_memory() >= 2 << 30 else str(machine_memory())
 LIMITS = {"cpu": 0.2, "memory": DEFAULT_MEMORY, "pids": 512}
 OPTIONS = {"cpu": "--cpus", "memory": "--memory", "pids": "--pids"}
 
-NETWORKS = ("veth", "none", "host")
+_NS_GET_USERNS = 0xB701
+
+NETWORKS = ("veth", *usernet.PROGRAMS, "none", "host")
 USER_NAMESPACES = ("", "host", AUTO)
 
 
@@ -47,6 +51,21 @@ def is_privileged() -> bool:
     return bool(linux.capget().effective & linux.mask([linux.Cap.SYS_ADMIN]))
 
 
+def may_plug_in() -> bool:
+    """Whether we may make links here: root of a user namespace may not, in the network that it found.  ioctl_ns(2)"""
+    if not linux.capget().effective & linux.mask([linux.Cap.NET_ADMIN]):
+        return False
+    with open("/proc/self/ns/net") as network:
+        try:
+            owner = fcntl.ioctl(network, _NS_GET_USERNS)
+        except OSError:  # it belongs to a user namespace around ours
+            return False
+    try:
+        return os.path.samestat(os.fstat(owner), os.stat("/proc/self/ns/user"))
+    finally:
+        os.close(owner)
+
+
 def _user_namespace(asked: str) -> str:
     if asked not in USER_NAMESPACES:
         raise InputError(f"--userns {asked}: no such user namespace", f"choose one of {', '.join(USER_NAMESPACES[1:])}")
@@ -60,24 +79,29 @@ def _user_namespace(asked: str) -> str:
 
 
 def _ids(notes: list[str]) -> int:
-    ids = subids.available()
-    if ids == 1:
-        how = subids.how_to_grant(subids.SUBUID, subids.SUBGID)
-        notes.append(f"only root has an id inside, because /etc/subuid and /etc/subgid grant you no more; as root: {how}")
-    return ids
+    if why := subids.lacks():
+        notes.append(f"only root has an id inside: {why}")
+    return subids.available()
 
 
 def _network(asked: str, userns: str, notes: list[str]) -> str:
     if asked not in (*NETWORKS, AUTO):
         raise InputError(f"--network {asked}: no such network", f"choose one of {', '.join(NETWORKS)}")
-    if userns != "own":
+    if userns != "own" and may_plug_in():
         return "veth" if asked == AUTO else asked
     if asked == "veth":
-        raise HostError("--network veth needs root, who alone may plug a cable into the host", "use sudo, or --network none")
-    if asked == AUTO:
-        notes.append("the network is none")
-        return "none"
-    return asked
+        raise HostError("--network veth needs root, who alone may plug a cable into the host", "use sudo, or --network pasta")
+    return _best_network(notes) if asked == AUTO else asked
+
+
+def _best_network(notes: list[str]) -> str:
+    """What an ordinary user can have: a program that carries the network, or none."""
+    reasons = {program: usernet.lacks(program) for program in usernet.PROGRAMS}
+    for program, reason in reasons.items():
+        if not reason:
+            return program
+    notes.append(f"there is no network: {'; '.join(dict.fromkeys(reasons.values()))}")
+    return "none"
 
 
 def _limits(asked: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:

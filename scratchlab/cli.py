@@ -118,7 +118,12 @@ def _add_run(add: Subparsers) -> None:
     run.add_argument("-w", "--workdir", metavar="DIR", help="working directory inside (/)")
     run.add_argument("-u", "--user", metavar="USER[:GROUP]", help="user by name or number (root)")
     run.add_argument("-v", "--volume", action="append", default=[], metavar="SRC:DST[:ro]", help="mount a host path")
-    run.add_argument("--network", metavar="veth|none|host", default="auto", help="which network (veth for root)")
+    run.add_argument(
+        "--network",
+        metavar="veth|pasta|slirp4netns|none|host",
+        default="auto",
+        help="which network (veth for root, else pasta, slirp4netns or none)",
+    )
     run.add_argument(
         "--userns",
         metavar="auto|host",

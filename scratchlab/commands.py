@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if arguments.dry_run:
         print(*container.plan(), sep="\n")
-        _print_notes(container.means().notes)
+        _print_notes(container.notes)
         return 0
     return _run_attached(container)
 
@@ -57,7 +58,7 @@ def _run_attached(container: Any) -> int:
     signals = Signals()
     _clean_before()
     with container.started(LocalKeeper()) as box:
-        _print_notes(container.means().notes)
+        _print_notes(box.notes)
         if early := signals.ending():
             return 128 + early
         code = _attached(box, container.command, container.environment(), container.workdir, signals)
@@ -66,7 +67,7 @@ def _run_attached(container: Any) -> int:
     return code
 
 
-def _print_notes(notes: tuple[str, ...]) -> None:
+def _print_notes(notes: Iterable[str]) -> None:
     """What this container lacks, since it was not asked for."""
     for note in notes:
         print(f"scratchlab: note: {note}", file=sys.stderr)

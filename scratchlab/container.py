@@ -11,7 +11,7 @@ from scratchlab import auto, security
 from scratchlab.auto import AUTO, Means
 from scratchlab.errors import GoneError, HostError, InputError, SandboxError
 from scratchlab.journal import Entries
-from scratchlab.options import check_ports, human, limit, parse_volume, text_of
+from scratchlab.options import connected, human, limit, name_servers, parse_volume, text_of
 from scratchlab.rootfs.check import PATH, CommandError, check_rootfs
 from scratchlab.sandbox.client import KeeperLike
 from scratchlab.sandbox.run import Finished, Sink
@@ -24,9 +24,9 @@ from scratchlab.stages import (
     cgroups,
     filesystem,
     id_maps,
+    idmapped,
     kernel_files,
     namespaces,
-    network,
     privileges,
     step,
     subids,
@@ -38,6 +38,9 @@ APART = {"unshare_user": "user", "unshare_uts": "uts", "unshare_mount": "mnt", "
 # Kinds that a container is born into, by clone3: one fork less for the pid namespace, and no process that only waits; and no
 # moment in which an ordinary user's agent has no right to the others. docs/decisions/0006, 0008
 BORN = {"unshare_user": "user", "unshare_pid": "pid"}
+
+# Stages that return "", or what they could not do as usual.
+TELLING = ("idmap", "sysfs")
 
 
 class Container(NamedTuple):
@@ -67,32 +70,30 @@ class Container(NamedTuple):
     left_out: frozenset[str] = frozenset()  # stages by name
     userns: str = ""  # "auto" for ids that nobody else has; an ordinary user has a user namespace in any case
 
-    def plan(self) -> list[Step]:
+    def plan(self, means: Means | None = None) -> list[Step]:
         """All steps in order. Touches nothing; raises InputError or HostError for what cannot be."""
-        means, root = self.means(), self._root()
+        means, root = means or self.means(), self._root()
         steps = [
             *self._user_namespace(means, root),  # first: for an ordinary user, it gives the right to all that follows
             *self._limits(means),  # they must cover all that follows
             step(namespaces.unshare_uts),
             step(namespaces.hostname, self.hostname),
             step(namespaces.unshare_ipc),
-            *self._network(means),
+            *connected(means.network, self.publish),
             step(namespaces.unshare_pid),  # before /proc is mounted, which shows this namespace
             step(filesystem.mount_points, root, *self._mount_points()),  # by the host: from inside, nothing may be left
             step(namespaces.unshare_mount),
             step(filesystem.private_mounts),  # before any mount, or the host gets it too
             *([step(filesystem.bind, root, root)] if self.chroot and self.read_only else []),  # only a mount can be read-only
-            *([step(network.resolv, root=root)] if means.network == "veth" else []),
-            *(step(filesystem.bind, source, target, readonly, root=root) for source, target, readonly in self._volumes()),
+            *self._files_of_the_host(means, root),
+            *name_servers(means.network, root),
             step(kernel_files.proc, root=root),  # while the host's is in sight: else a user namespace gets no new one
-            step(
-                kernel_files.sysfs, root=root
-            ),  # likewise; and after the network namespace: it decides what /sys/class/net shows
+            step(kernel_files.sysfs, root=root),  # likewise; after the network namespace, which decides on /sys/class/net
             step(filesystem.devices, root=root),  # while the host's are in sight: a user namespace can make none, but bind them
-            step(filesystem.mask, root=root),  # after /dev, whose null covers files
-            step(filesystem.readonly, root=root),
             step(filesystem.chroot if self.chroot else filesystem.pivot, root),  # after the last mount that needs a host path
-            *([step(filesystem.readonly, "/")] if self.read_only else []),  # after all mounts on it that had to be made there
+            step(filesystem.mask),  # after /dev, whose null covers files
+            step(filesystem.readonly),
+            *([step(filesystem.readonly, "/")] if self.read_only else []),  # after /dev and all other mounts on it
             # After our own set-up, which a fifth of a CPU would make five times as long, and before the first command.
             *limit("--cpus", "0.2", cgroups.cpu, means.limits.get("cpu"), cgroups.cpu_quota),
             step(namespaces.unshare_cgroup),  # after all limits, whose groups become its root
@@ -103,6 +104,11 @@ class Container(NamedTuple):
     def means(self) -> Means:
         """What this user can have on this machine, with notes on what not. Touches nothing."""
         return auto.decide(self.userns, self.network, {"cpu": self.cpus, "memory": self.memory, "pids": self.pids})
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What this user cannot have on this machine, why, and what to do."""
+        return self.means().notes
 
     def without(self, *stages: str) -> "Container":
         """The same container with some stages left out, by name: to see what each is for."""
@@ -130,7 +136,7 @@ class Container(NamedTuple):
                 cwd=self.workdir or "/",
                 stream=stream,
             )
-            return finished._replace(note=self.why_killed(box, finished.code))
+            return finished._replace(note=self.why_killed(box, finished.code), notes=tuple(box.notes))
 
     @contextmanager
     def started(self, keeper: KeeperLike | None = None, first: Sequence[Step] = ()) -> Iterator[Sandbox]:
@@ -138,19 +144,20 @@ class Container(NamedTuple):
 
         `first` are steps before the plan's own: the mistakes of a runtime, in `scratchlab.trials`.
         """
-        plan = self.plan()
+        means = self.means()
+        plan = self.plan(means)
         self.check()
-        facts = {"command": list(self.command), "again": self._steps_of_exec()}
+        facts = {"command": list(self.command), "again": self._steps_of_exec(means)}
         box = Sandbox(
             self.name or self._made_up_name(),
             keeper=keeper,
             exact=bool(self.name),
             facts=facts,
-            controllers=self._controllers(),
+            controllers=self._controllers(means),
             born=[BORN[item.name] for item in plan if item.name in BORN],
         )
         try:
-            self._build(box, [*first, *plan])
+            self._build(box, [*first, *plan], means)
             # Only now may `scratchlab exec` enter: at any moment before, it would have found itself with the host's files.
             box.note(init=box.pid, env=self.environment(), workdir=self.workdir)
             yield box
@@ -172,9 +179,12 @@ class Container(NamedTuple):
             return f"killed: out of memory, limit {human(cgroups.parse_size(most))}"
         return ""
 
-    def _build(self, box: Sandbox, plan: list[Step]) -> None:
+    def _build(self, box: Sandbox, plan: list[Step], means: Means) -> None:
         try:
-            box.play(item for item in plan if item.name not in BORN)
+            todo = [item for item in plan if item.name not in BORN]
+            results = box.play(todo)
+            told = [result["value"] for item, result in zip(todo, results, strict=True) if item.name in TELLING]
+            box.notes = [*means.notes, *filter(None, told)]
         except GoneError:
             if not (why := self.why_killed(box, 137)):
                 raise
@@ -186,10 +196,17 @@ class Container(NamedTuple):
         if not means.userns:
             return []
         if means.ids == 1 and self.user and {*self._user(root)[:2]} != {0}:
-            how = subids.how_to_grant(subids.SUBUID, subids.SUBGID)
-            raise HostError(f"--user {self.user}: you have one id to give, and inside it is root's", f"as root: {how}")
+            raise HostError(f"--user {self.user}: you have one id to give, and inside it is root's", subids.lacks())
         # In a new user namespace everybody is nobody, until somebody is mapped; then the agent can be its root, as in runc.
-        return [step(namespaces.unshare_user), step(id_maps.map_ids, count=means.ids), step(privileges.user, 0)]
+        whose = {"outside": AUTO} if means.userns == AUTO else {}
+        return [step(namespaces.unshare_user), step(id_maps.map_ids, count=means.ids, **whose), step(privileges.user, 0)]
+
+    def _files_of_the_host(self, means: Means, root: str) -> list[Step]:
+        """The root filesystem where it must be translated first, and the volumes."""
+        translated = means.userns == AUTO  # else ids mean the same inside, or root inside is who owns the files
+        stage = idmapped.idmap if translated else filesystem.bind
+        volumes = [step(stage, source, target, readonly, root=root) for source, target, readonly in self._volumes()]
+        return [*([step(idmapped.idmap, root, root)] if translated else []), *volumes]
 
     def _limits(self, means: Means) -> list[Step]:
         return [
@@ -197,20 +214,9 @@ class Container(NamedTuple):
             *limit("--pids", "512", cgroups.pids, means.limits.get("pids"), cgroups.process_count),
         ]
 
-    def _controllers(self) -> list[str]:
+    def _controllers(self, means: Means) -> list[str]:
         """The trees of control groups to be born in; the limits come with their steps."""
-        return [name for name in self.means().limits if name not in self.left_out]
-
-    def _network(self, means: Means) -> list[Step]:
-        check_ports(self.publish, means.network)
-        if means.network == "host":
-            return []
-        alone = [step(namespaces.unshare_net), step(network.loopback)]
-        if means.network == "none":
-            return alone
-        published = [step(network.publish, text) for text in self.publish]
-        # nat before the others: they are in its table.
-        return [*alone, step(network.veth), step(network.nat), step(network.input_drop), *published]
+        return [name for name in means.limits if name not in self.left_out]
 
     def _privileges(self, root: str) -> list[Step]:
         identity = self._user(root) if self.user else None
@@ -218,9 +224,9 @@ class Container(NamedTuple):
         without = ["no-new-privileges=false"] if privileges.no_new_privs.__name__ in self.left_out else []
         return security.steps(identity, self.cap_add, self.cap_drop, [*self.security_opt, *without])
 
-    def _steps_of_exec(self) -> list[dict[str, Any]]:
+    def _steps_of_exec(self, means: Means) -> list[dict[str, Any]]:
         """The privileges again, for `scratchlab exec`: what joins the container must not be stronger than it."""
-        root = [step(privileges.user, 0)] if self.means().userns else []  # of the user namespace that it joins
+        root = [step(privileges.user, 0)] if means.userns else []  # of the user namespace that it joins
         kept = self._leave_out([*root, *self._privileges(self._root())], check=False)
         return [pack(item) for item in kept]
 

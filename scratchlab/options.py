@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from scratchlab.errors import InputError
-from scratchlab.stages import Step, network, step
+from scratchlab.stages import STAGES, Step, namespaces, network, step, usernet
 
 
 def limit(option: str, example: str, stage: Callable[..., Any], asked: Any, check: Callable[[Any], object]) -> list[Step]:
@@ -22,8 +22,30 @@ def limit(option: str, example: str, stage: Callable[..., Any], asked: Any, chec
     return [step(stage, asked)]
 
 
-def check_ports(publish: Sequence[str], own_network: str) -> None:
-    """Refuse what cannot be published, before anything is made. Raises InputError."""
+def connected(own_network: str, publish: Sequence[str]) -> list[Step]:
+    """The steps of a network. Raises InputError for ports that cannot be published, before anything is made."""
+    _check_ports(publish, own_network)
+    if own_network == "host":
+        return []
+    alone = [step(namespaces.unshare_net), step(network.loopback)]
+    if own_network == "none":
+        return alone
+    if own_network in usernet.PROGRAMS:
+        return [*alone, step(STAGES[own_network], *publish)]
+    published = [step(network.publish, text) for text in publish]
+    # nat before the others: they are in its table.
+    return [*alone, step(network.veth), step(network.nat), step(network.input_drop), *published]
+
+
+def name_servers(own_network: str, root: str) -> list[Step]:
+    """Name servers that can be reached from a network."""
+    if own_network in ("none", "host"):
+        return []
+    asked = [[usernet.DNS[own_network]]] if own_network in usernet.DNS else []
+    return [step(network.resolv, *asked, root=root)]
+
+
+def _check_ports(publish: Sequence[str], own_network: str) -> None:
     if publish and own_network in ("none", "host"):
         raise InputError(f"--publish needs a network of its own, and --network is {own_network}", "leave out --network")
     ports = [network.parse_publish(text)._replace(container=0) for text in publish]

@@ -26,10 +26,12 @@ from scratchlab.errors import HostError
 
 def run_directory() -> Path:
     """Where our state on this machine lives until the next boot: below /run for root, else the user's own."""
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and os.access("/run", os.W_OK):  # who is only called root, in a user namespace, may not
         path = Path("/run/scratchlab")
     else:
+        # Not root's, whose variable su(1) hands on.
         own = os.environ.get("XDG_RUNTIME_DIR")
+        own = own if own and os.access(own, os.W_OK | os.X_OK) else None
         path = Path(own or _private_directory(Path(f"/tmp/scratchlab-{os.geteuid()}")), "scratchlab")
     if not path.is_dir():
         path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -195,3 +195,19 @@ def eventually(act: Callable[[], R], wanted: object = True, patience: float = 20
     while (answer := act()) != wanted and time.monotonic() < deadline:
         time.sleep(0.02)
     return answer
+
+
+@pytest.fixture(scope="session")
+def users() -> Iterator[Any]:
+    """An ordinary user with a home and a root filesystem of its own, shared by all tests."""
+    from tests.ordinary import an_ordinary_user
+
+    with an_ordinary_user(PROGRAMS) as user:
+        yield user
+
+
+@pytest.fixture
+def ann(users: Any) -> Iterator[Any]:
+    """The ordinary user, of whom a test leaves nothing behind either."""
+    yield users
+    assert eventually(users.left_behind, set()) == set()

@@ -1,12 +1,14 @@
 """An ordinary user to run Scratchlab as: a real one for the kernel, and for newuidmap(1), which is setuid and asks /etc.
 
 The checkout and its Python may lie where nobody but root can read, such as /root. So each command starts in a mount namespace of
-its own, where both are also in a folder that everybody can read, and where /etc/passwd, subuid and subgid are ours.
+its own, where both are also in a folder that everybody can read, where /etc/passwd, subuid and subgid are ours, and where
+/dev/net/tun is everybody's, as on any usual machine.
 """
 
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import sysconfig
@@ -32,6 +34,9 @@ linux.unshare(Clone.NEWNS)
 linux.mount(None, "/", None, Mount.REC | Mount.PRIVATE)
 for source, target in how["binds"]:
     linux.mount(source, target, None, Mount.BIND | Mount.REC)
+for group in how["groups"]:
+    with open(f"{group}/cgroup.procs", "w") as file:
+        file.write("0")
 os.setgroups([]), os.setresgid(how["uid"], how["uid"], how["uid"]), os.setresuid(how["uid"], how["uid"], how["uid"])
 os.chdir(how["home"])
 os.execve(how["python"], [how["python"], *sys.argv[2:]], how["environment"])
@@ -45,6 +50,7 @@ class Ordinary(NamedTuple):
     ranges: bool = True  # whether /etc/subuid and /etc/subgid grant some
     binds: tuple[tuple[str, str], ...] = ()  # more to mount for its commands
     path: str = os.environ["PATH"]
+    groups: tuple[str, ...] = ()  # the control groups that its commands start in
 
     @property
     def rootfs(self) -> Path:
@@ -60,13 +66,20 @@ class Ordinary(NamedTuple):
             (str(ROOT / "scratchlab"), f"{self.home}/lib/scratchlab"),
             (f"{self.home}/passwd", "/etc/passwd"),
             *((f"{self.home}/{granted}", f"/etc/{name}") for name in ("subuid", "subgid") if Path("/etc", name).exists()),
+            *([(f"{self.home}/tun", "/dev/net/tun")] if Path("/dev/net/tun").exists() else []),
             *self.binds,
         ]
         environment = {
             "PATH": self.path, "HOME": str(self.home), "XDG_RUNTIME_DIR": f"{self.home}/run", "TERM": "dumb",
             "PYTHONPATH": f"{self.home}/lib:{self.home}/site", "PYTHONDONTWRITEBYTECODE": "1",
         }  # fmt: skip
-        how = {"binds": binds, "uid": UID, "home": str(self.home), "python": f"{self.home}/python/{PYTHON}"}
+        how = {
+            "binds": binds,
+            "groups": self.groups,
+            "uid": UID,
+            "home": str(self.home),
+            "python": f"{self.home}/python/{PYTHON}",
+        }
         return [sys.executable, "-c", BECOME, json.dumps(how | {"environment": environment}), *map(str, words)]
 
     def scratchlab(self, *words: object, input: str = "", **options: Any) -> Result:
@@ -111,16 +124,38 @@ class Ordinary(NamedTuple):
 
     def left_behind(self) -> set[str]:
         """What is in this user's run directory, but for the lock, and which processes it has."""
-        files = {str(path) for path in (self.home / "run").rglob("*") if path.is_file() or path.is_symlink()}
+        files = {str(path) for path in (self.home / "run").rglob("*") if path.is_symlink() or not path.is_dir()}
         uids = {UID, *range(RANGE[0], sum(RANGE))}
         processes = {f"process {path.name}" for path in Path("/proc").glob("[0-9]*") if _owner(path) in uids}
         return {name for name in files if not name.endswith("/lock")} | processes
+
+
+@contextmanager
+def delegated(user: Ordinary, *trees: str) -> Iterator[tuple[Ordinary, dict[str, Path]]]:
+    """The user with a control group of its own in each of these trees, and those groups; as an administrator delegates them."""
+    groups = {tree: Path("/sys/fs/cgroup", tree, f"scratchlab-test-{os.getpid()}") for tree in trees}
+    # In version 2 the group that is divided may hold no process itself: so there is one more, as systemd makes them.
+    leaves = {
+        tree: group / "session" if (group.parent / "cgroup.controllers").exists() else group for tree, group in groups.items()
+    }
+    for leaf in leaves.values():
+        leaf.mkdir(parents=True)
+    for path in {*groups.values(), *leaves.values()}:
+        for file in ("", "cgroup.procs", "tasks", "cgroup.subtree_control", "cgroup.threads"):
+            os.chown(path / file, UID, UID) if (path / file).exists() else None
+    try:
+        yield user._replace(groups=tuple(map(str, leaves.values()))), groups
+    finally:
+        for path in [*leaves.values(), *groups.values()]:
+            path.rmdir() if path.exists() else None
 
 
 def _owner(process: Path) -> int:
     try:
         status = (process / "status").read_text()
     except OSError:
+        return -1
+    if "\nState:\tZ" in status:  # nothing of it is left but its name
         return -1
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("Uid:")))
 
@@ -136,6 +171,8 @@ def an_ordinary_user(programs: list[str]) -> Iterator[Ordinary]:
     passwd = Path("/etc/passwd").read_text() + f"{name}:x:{UID}:{UID}::{home}:/bin/sh\n"
     for file, text in (("passwd", passwd), ("granted", f"{name}:{RANGE[0]}:{RANGE[1]}\n"), ("none", "")):
         (home / file).write_text(text)
+    os.mknod(home / "tun", stat.S_IFCHR, os.makedev(10, 200))
+    (home / "tun").chmod(0o666)
     for path in (home, home / "run"):
         os.chown(path, UID, UID)
     (home / "run").chmod(0o700)

@@ -2,34 +2,21 @@
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from scratchlab.stages.stage import namespaces_of
-from tests.conftest import PROGRAMS, eventually, needs_root
-from tests.ordinary import RANGE, UID, Ordinary, an_ordinary_user
+from tests.conftest import eventually, needs, needs_root
+from tests.ordinary import RANGE, UID, Ordinary
 
-pytestmark = needs_root  # to become somebody else
+pytestmark = [needs_root, needs(shutil.which("newuidmap"), "needs newuidmap: ./lab test installs it")]  # root, to become others
 
 NONE = ("--network", "none")
 FOREVER = ("bash", "-c", "echo ready; sleep 1000")
-
-
-@pytest.fixture(scope="module")
-def ann() -> Iterator[Ordinary]:
-    """A user with a range of ids to give."""
-    with an_ordinary_user(PROGRAMS) as user:
-        yield user
-
-
-@pytest.fixture(autouse=True)
-def nothing_of_hers_left_behind(ann: Ordinary) -> Iterator[None]:
-    yield
-    assert eventually(ann.left_behind, set()) == set()
 
 
 @pytest.fixture(params=[True, False], ids=["range", "one id"])
@@ -203,9 +190,11 @@ with Sandbox("web") as box:
         ["private_mounts"], ["unshare_net"], ["loopback"], ["bind", root, root],
     ):
         box.apply(getattr(stages, name), *arguments)
-    for name in ("proc", "sysfs", "devices", "mask", "readonly"):
+    for name in ("proc", "sysfs", "devices"):
         box.apply(getattr(stages, name), root=root)
     box.apply(stages.pivot, root)
+    box.apply(stages.mask)
+    box.apply(stages.readonly)
     print(box.run("bash", "-c", "echo $(id -u) $(hostname) $$").out)
     box.undo()
     box.without(stages.hostname)
@@ -218,6 +207,45 @@ def test_a_sandbox_is_built_step_by_step_undone_and_ablated_without_root(ann: Or
 
     assert shown.splitlines()[0] == "0 web 2"
     assert shown.splitlines()[1].split() == ["15", "0"]
+
+
+def mapped(ann: Ordinary, arguments: str) -> list[str]:
+    """What map_ids(…) gives in a sandbox of this user: both maps, or what it said, in lines."""
+    program = f"""
+from scratchlab import Sandbox, stages
+with Sandbox("ids") as box:
+    box.apply(stages.unshare_user)
+    try:
+        box.apply(stages.map_ids, {arguments})
+        print(box.run("cat", "/proc/self/uid_map", "/proc/self/gid_map", "/proc/self/setgroups").out)
+    except Exception as error:
+        print(error)
+"""
+    return [" ".join(line.split()) for line in ann.python(program).splitlines()]
+
+
+def test_ids_are_mapped_as_far_as_they_are_granted(ann: Ordinary) -> None:
+    assert mapped(ann, "") == [f"0 {UID} 1"] * 2 + ["deny"]
+    assert mapped(ann, "count=5") == [f"0 {UID} 1", f"1 {RANGE[0]} 4"] * 2 + ["allow"]
+    assert mapped(ann, f"5, {RANGE[0] + 7}, 2") == [f"5 {RANGE[0] + 7} 2"] * 2 + ["allow"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("count=65537 + 1", "/etc/subuid does not grant 65537 ids to scratchlab-test"),
+        ("0, 0, 1", "/etc/subuid does not grant the ids 0 to 0 to scratchlab-test"),
+        (f"0, {RANGE[0] + 65530}, 10", "/etc/subuid does not grant the ids"),
+        ("outside='auto'", 'ids "auto" are for root to give'),
+    ],
+)
+def test_ids_that_are_not_granted_are_refused_with_the_command_that_grants_some(
+    ann: Ordinary, arguments: str, message: str
+) -> None:
+    said = mapped(ann, arguments)
+
+    assert said[0].startswith(message)
+    assert "auto" in arguments or "usermod --add-subuids 100000-165535 scratchlab-test" in said[1]
 
 
 def test_proc_after_pivot_is_refused_with_the_way_that_works(ann: Ordinary) -> None:

@@ -12,7 +12,7 @@ from types import FrameType
 import pytest
 
 from scratchlab import journal
-from scratchlab.container import Container
+from scratchlab.container import BORN, Container
 from scratchlab.errors import ScratchlabError
 from scratchlab.sandbox import client
 from scratchlab.sandbox.sandbox import Sandbox
@@ -24,13 +24,17 @@ pytestmark = needs_root
 # The host's side: every module that makes or takes back something outside of the sandbox.
 HOSTS_SIDE = (
     "journal", "shared", "sandbox/keeper", "stages/cgroups", "stages/network", "stages/subnets", "stages/ports",
+    "stages/claims", "stages/subids", "stages/id_maps", "stages/idmapped", "stages/helpers",
     "linux/cgroupfs", "linux/cgroup_fork", "linux/netlink", "linux/nftables",
 )  # fmt: skip
 
 
-def container(rootfs: Path, name: str) -> Container:
-    """One with everything that the host does for a container: limits, a network, a published port, mount points."""
-    return Container(str(rootfs), ("sleep", "1000"), name=f"{PREFIX}-{name}", publish=("18080:80",))
+def container(rootfs: Path, name: str, userns: str = "") -> Container:
+    """One with everything that the host does for a container: limits, a network, a published port, mount points, ids."""
+    return Container(str(rootfs), ("sleep", "1000"), name=f"{PREFIX}-{name}", publish=("18080:80",), userns=userns)
+
+
+userns = pytest.mark.parametrize("userns", ["", "auto"], ids=["root", "userns"])
 
 
 # -- at every step ----------------------------------------------------------------------------------------------------
@@ -39,10 +43,12 @@ def container(rootfs: Path, name: str) -> Container:
 def play(made: Container, victim: str, stop: int, tell: int, go_on: int) -> None:
     """What Container.started() does, one step at a time, with a rest after `stop` steps, in which somebody may die."""
     keeper, plan = VICTIMS[victim][0](), made.plan()
-    init = victim != "the waiter"  # which is only there where unshare_pid was a step, as in a lesson
-    if init:
-        plan = [step for step in plan if step.name != "unshare_pid"]
-    box = Sandbox(made.name, keeper=keeper, exact=True, controllers=made._controllers(), born=["pid"] if init else [])
+    # The waiter is only there where unshare_pid was a step, as in a lesson.
+    born = [step.name for step in plan if step.name in BORN and victim != "the waiter"]
+    plan = [step for step in plan if step.name not in born]
+    box = Sandbox(
+        made.name, keeper=keeper, exact=True, controllers=made._controllers(made.means()), born=[BORN[name] for name in born]
+    )
     waiter = box.pid
     try:
         for step in plan[:stop]:
@@ -85,10 +91,11 @@ VICTIMS: dict[str, tuple[Callable[[], client.KeeperLike], int]] = {
 }
 
 
+@userns
 @pytest.mark.parametrize("victim", VICTIMS)
-def test_killed_after_any_step_of_the_plan_nothing_is_left(busybox_rootfs: Path, victim: str) -> None:
+def test_killed_after_any_step_of_the_plan_nothing_is_left(busybox_rootfs: Path, victim: str, userns: str) -> None:
     index = VICTIMS[victim][1]
-    made = container(busybox_rootfs, "step")
+    made = container(busybox_rootfs, "step", userns)
 
     def act() -> dict[int, object]:
         wrong: dict[int, object] = {}
@@ -140,8 +147,9 @@ def moments(step: int) -> Iterator[int]:
         line += step
 
 
-def test_killed_between_any_two_lines_of_the_hosts_side_nothing_is_left(busybox_rootfs: Path) -> None:
-    made = container(busybox_rootfs, "line")
+@userns
+def test_killed_between_any_two_lines_of_the_hosts_side_nothing_is_left(busybox_rootfs: Path, userns: str) -> None:
+    made = container(busybox_rootfs, "line", userns)
 
     def life(line: int) -> None:
         die_at(line)

@@ -2,7 +2,8 @@
 
 Version 2 is one tree with all controllers; version 1 has a tree for each controller, or for a few; on a hybrid machine some
 controllers are here and some there. Our groups are MOUNT/scratchlab/NAME in each tree that we need. Limits and counters go
-by version 2's names (cpu.max, memory.events); cgroup_v1.py knows what the older files call them.
+by version 2's names (cpu.max, memory.events); cgroup_v1.py knows what the older files call them. An ordinary user's groups
+are below what was delegated to it, if anything was.
 """
 
 import errno
@@ -32,16 +33,40 @@ PATIENCE = 10.0  # seconds that the processes of a group may take to die
 def path_of(controller: str | None, name: str) -> str:
     """Where the group `name` of ours is, or would be; no controller means the tracking tree."""
     hierarchy = layout().of(controller) if controller else layout().tracking
-    return f"{hierarchy.mount}/{NODE}/{name}"
+    return f"{hierarchy.home}/{NODE}/{name}"
 
 
 def require(controller: str) -> None:
     """Raise HostError if this machine has no such controller, or keeps it from us."""
-    path = path_of(controller, "")
-    if not os.access(os.path.dirname(path[:-1]), os.W_OK):
+    hierarchy = layout().of(controller)
+    home = hierarchy.home
+    if not is_usable(hierarchy):
         raise HostError(
-            f"{os.path.dirname(path[:-1])} is not ours to write to", "control groups need root, or a delegated subtree"
+            "control groups are root's here, and none is delegated to you",
+            "use sudo; or, where systemd runs: systemd-run --user --scope -p Delegate=yes scratchlab …",
         )
+    if hierarchy.version == 1 or controller in peek(home, "cgroup.subtree_control").split():
+        return
+    if controller not in peek(home, "cgroup.controllers").split():
+        raise HostError(
+            f"{controller} is not handed down to {home}, which is delegated to you",
+            f"as root: echo +{controller} > {os.path.dirname(home)}/cgroup.subtree_control, and so for those above",
+        )
+    # The machine's own root, which may do both, is the one group without this file.
+    if has(home, "cgroup.type") and (held := peek(home, "cgroup.procs").split()):
+        raise HostError(
+            f"{home} holds processes, so it cannot hand {controller} down: {named(held)}", "move them into a group below it first"
+        )
+
+
+def is_usable(hierarchy: Hierarchy) -> bool:
+    """Whether we may make groups in a tree: it is ours, or a part of it is delegated to us."""
+    return os.access(hierarchy.home, os.W_OK)
+
+
+def can_track() -> bool:
+    """Whether we may keep a sandbox's processes in a group of their own."""
+    return bool(layout().hierarchies) and is_usable(layout().tracking)
 
 
 def version(path: str) -> int:
@@ -231,8 +256,12 @@ def is_ours(path: str) -> bool:
 
 def _node_of(path: str) -> str:
     """Our node above a path, or ''. This is what keeps `remove` from all that is not ours, so the path must be plain."""
-    nodes = (f"{hierarchy.mount}/{NODE}" for hierarchy in layout().hierarchies)
-    return next((node for node in nodes if path.startswith(f"{node}/") and path == os.path.normpath(path)), "")
+    for hierarchy in layout().hierarchies if path == os.path.normpath(path) else ():
+        above, _, below = path.removeprefix(hierarchy.mount).partition(f"/{NODE}/")
+        # An ordinary user's may be anywhere: another session of hers, with another delegated group, may have made it.
+        if path.startswith(f"{hierarchy.mount}/") and below and (not above or os.geteuid() != 0):
+            return f"{hierarchy.mount}{above}/{NODE}"
+    return ""
 
 
 def _removed(path: str) -> bool:

@@ -59,7 +59,24 @@ class MountAttr(IntFlag):
     NOSUID = 0x02
     NODEV = 0x04
     NOEXEC = 0x08
+    IDMAP = 0x00100000
     NOSYMFOLLOW = 0x00200000
+
+
+class OpenTree(IntFlag):
+    """What open_tree gives: a mount, or a copy of it.  open_tree(2)"""
+
+    CLONE = 0x0001
+    RECURSIVE = 0x8000
+    CLOEXEC = 0o2000000
+
+
+class MoveMount(IntFlag):
+    """How move_mount understands its paths.  move_mount(2)"""
+
+    F_EMPTY_PATH = 0x0004
+    T_SYMLINKS = 0x0010
+    T_EMPTY_PATH = 0x0040
 
 
 class At(IntFlag):

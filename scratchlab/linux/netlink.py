@@ -8,17 +8,16 @@ Making is a batch of messages in one system call, each with its line in the ledg
 import errno
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from scratchlab.errors import KernelError
 from scratchlab.linux import rtnetlink
+from scratchlab.linux.elsewhere import in_namespace
 from scratchlab.linux.flags import Clone
-from scratchlab.linux.ledger import Bare, record
+from scratchlab.linux.ledger import Bare
 from scratchlab.linux.rtnetlink import CHANGE, CREATE, Message, send
-from scratchlab.linux.syscalls import setns
 
 __all__ = [
     "Address", "Link", "Route", "addresses", "del_link", "in_netns", "index_of", "links", "new_address", "new_bridge",
@@ -197,34 +196,9 @@ def preload() -> None:
 def in_netns(netns: int | str, act: Callable[[], R]) -> R:
     """Do `act` in the network namespace of a process, or behind a path, and come back with its result.  setns(2)
 
-    A thread of its own goes there and ends there, because a namespace belongs to a thread: the caller stays where it is.
     A socket that `act` makes stays in the namespace it was made in, wherever it is used.
     """
-    path = f"/proc/{netns}/ns/net" if isinstance(netns, int) else netns
-    results: list[R] = []
-    errors: list[BaseException] = []
-
-    def there() -> None:
-        try:
-            _join(path)
-            results.append(act())
-        except BaseException as error:  # for the caller to see, whatever it was
-            errors.append(error)
-
-    thread = threading.Thread(target=there)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
-
-
-def _join(path: str) -> None:
-    fd = record("open", {"pathname": path, "flags": Bare("RDONLY")}, lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-    try:
-        setns(fd, Clone.NEWNET)
-    finally:
-        os.close(fd)
+    return in_namespace(f"/proc/{netns}/ns/net" if isinstance(netns, int) else netns, Clone.NEWNET, act)
 
 
 # -- taking back ------------------------------------------------------------------------------------------------------

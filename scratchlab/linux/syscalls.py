@@ -21,6 +21,8 @@ from scratchlab.linux.flags import (
     LandlockScope,
     Mount,
     MountAttr,
+    MoveMount,
+    OpenTree,
     Prctl,
     Resolve,
     SeccompFlag,
@@ -96,12 +98,32 @@ def mount(
 AT_FDCWD = -100  # "relative to the working directory", in place of a directory's descriptor.  open(2)
 
 
-def mount_setattr(pathname: str, flags: At = At(0), attr_set: MountAttr = MountAttr(0)) -> None:
+def mount_setattr(
+    pathname: str,
+    flags: At = At(0),
+    attr_set: MountAttr = MountAttr(0),
+    propagation: Mount = Mount(0),
+    userns_fd: int = 0,
+    dirfd: int = AT_FDCWD,
+) -> None:
     """Add attributes to a mount; with RECURSIVE, to all mounts below it too.  mount_setattr(2)"""
     # struct mount_attr is four 64-bit words: to set, to clear, the propagation, a user namespace for an id-mapped mount.
-    attr = struct.pack("QQQQ", attr_set, 0, 0, 0)
-    arguments = {"pathname": pathname, "flags": flags, "attr_set": attr_set}
-    _call("mount_setattr", arguments, (AT_FDCWD, pathname, flags, attr, len(attr)))
+    attr = struct.pack("QQQQ", attr_set, 0, propagation, userns_fd)
+    arguments: dict[str, object] = {"pathname": pathname, "flags": flags, "attr_set": attr_set}
+    if MountAttr.IDMAP in attr_set:
+        arguments = {"dirfd": dirfd, **arguments, "userns_fd": userns_fd}
+    _call("mount_setattr", arguments, (dirfd, pathname, flags, attr, len(attr)))
+
+
+def open_tree(dirfd: int, filename: str, flags: OpenTree) -> int:
+    """A mount as a file descriptor; with CLONE a copy of it, attached nowhere yet.  open_tree(2)"""
+    return _call("open_tree", {"dirfd": dirfd, "filename": filename, "flags": flags})
+
+
+def move_mount(from_dirfd: int, from_pathname: str, to_dirfd: int, to_pathname: str, flags: MoveMount = MoveMount(0)) -> None:
+    """Attach a mount somewhere else, or for the first time.  move_mount(2)"""
+    arguments = {"from_dirfd": from_dirfd, "from_pathname": from_pathname, "to_dirfd": to_dirfd, "to_pathname": to_pathname}
+    _call("move_mount", {**arguments, "flags": flags})
 
 
 def umount2(target: str, flags: Umount = Umount(0)) -> None:

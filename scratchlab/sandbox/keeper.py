@@ -11,6 +11,8 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import or_
 from typing import Any, NamedTuple, NoReturn
 
 from scratchlab import journal, linux
@@ -72,7 +74,7 @@ class Keeper:
         with contextlib.ExitStack() as trouble:
             trouble.callback(kept.close)
             kept.fact(**(facts or {}))
-            child, theirs = _fork_agent(kept, controllers, sum((linux.NAMESPACES[kind] for kind in born), Clone(0)))
+            child, theirs = _fork_agent(kept, controllers, reduce(or_, (linux.NAMESPACES[kind] for kind in born), Clone(0)))
             box = Box(Target(child, kept), os.pidfd_open(child), adopted=False)
             trouble.callback(_end, box)
             kept.will("process", pid=child, started=journal.start_time(child))
@@ -157,8 +159,7 @@ def _fork_agent(kept: Journal, controllers: Sequence[str], namespaces: Clone) ->
     """A child that serves at one end of a channel; gives its pid and the other end."""
     theirs, ours = Channel.pair()
     gc.freeze()
-    # An ordinary user without a group of its own does without: then a sandbox is found by its pid alone.
-    groups = cgroups.prepare(kept, *controllers) if os.geteuid() == 0 else []
+    groups = cgroups.prepare(kept, *controllers)
     keeper = os.pidfd_open(os.getpid())
     child = fork_into(*groups, namespaces=namespaces)
     if child == 0:

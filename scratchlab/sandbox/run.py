@@ -28,6 +28,7 @@ class Finished(NamedTuple):
     timed_out: bool = False
     dropped: int = 0  # bytes in the middle of a very long output that were not kept
     note: str = ""  # what the host knows about the ending, such as that memory ran out
+    notes: tuple[str, ...] = ()  # what its container lacked, and why
 
     @property
     def ok(self) -> bool:

@@ -49,6 +49,7 @@ class Sandbox:
         born: Sequence[str] = (),
     ) -> None:
         self.steps: list[Step] = []
+        self.notes: list[str] = []  # what a Container could not have here, and why
         self._keeper = keeper or client.keeper()
         self._wanted = {"name": name, "exact": exact, "facts": facts, "controllers": list(controllers), "born": list(born)}
         self._lock = threading.Lock()

@@ -133,9 +133,13 @@ def track(target: Target) -> None:
 
 
 def prepare(journal: Journal, *controllers: str) -> list[str]:
-    """Make a sandbox's groups before its birth, for `fork_into`: being born in a group costs less than being moved there."""
+    """Make a sandbox's groups before its birth, for `fork_into`: being born in a group costs less than being moved there.
+
+    Where none can be made to keep its processes together, a sandbox does without, and is found by its pid alone.
+    """
     also = ["cpuacct"] if "cpu" in controllers else []  # where version 1 counts what cpu() limits
-    return list(dict.fromkeys(_make(journal, controller) for controller in (None, *controllers, *also)))
+    tracking = [None] if cgroupfs.can_track() else []
+    return list(dict.fromkeys(_make(journal, controller) for controller in (*tracking, *controllers, *also)))
 
 
 def _enter(target: Target, controller: str | None) -> str:

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class Resolv(NamedTuple):
 
 
 @inside("resolv.conf(5)", "mount(2)", shell="mount --bind FILE ROOTFS/etc/resolv.conf", engine="docker run --dns", needs=("mnt",))
-def resolv(nameservers: tuple[str, ...] = (), root: str = "/") -> Resolv:
+def resolv(nameservers: Sequence[str] = (), root: str = "/") -> Resolv:
     """Name servers that work from a network of your own, without a change to the root filesystem.  resolv.conf(5)"""
     servers = tuple(str(parse_address(server)) for server in nameservers) or host_nameservers()
     refuse_shared_mounts()

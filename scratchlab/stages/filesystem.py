@@ -7,8 +7,8 @@ filesystem, which nobody has entered yet, and no link in it can lead the mount o
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from scratchlab import linux
@@ -148,8 +148,11 @@ def devices(target: str = "/dev", root: str = "") -> list[str]:
         place = stack.enter_context(paths.pinned(target, root))
         linux.mount("tmpfs", place, "tmpfs", Mount.NOSUID | Mount.STRICTATIME, "mode=755,size=65536k")
         dev = stack.enter_context(paths.pinned(target, root))  # again: only now it leads into the new mount
+        makes_nodes = True
         for name in NODES:
-            _make_node(f"{dev}/{name}", name, hosts)
+            makes_nodes = makes_nodes and _made_node(f"{dev}/{name}", name)
+            if not makes_nodes:
+                _bind_node(f"{dev}/{name}", name, hosts)
         for name, points_to in LINKS.items():
             linux.symlink(points_to, f"{dev}/{name}")
         return [f"{name}: {refused}" for name in MOUNTS if (refused := _mount_below(dev, name))]
@@ -165,18 +168,24 @@ def _open_nodes(stack: ExitStack) -> dict[str, str]:
     return hosts
 
 
-def _make_node(path: str, name: str, hosts: dict[str, str]) -> None:
+def _made_node(path: str, name: str) -> bool:
+    """Make a device, and say whether that is allowed: in a user namespace it is not."""
     try:
         linux.mknod(path, stat.S_IFCHR | 0o666, os.makedev(*NODES[name]))
         linux.chmod(path, 0o666)
     except KernelError as error:
         if error.errno != errno.EPERM:
             raise
-        if name not in hosts:
-            hint = "apply devices before pivot, when the host's can be bound"
-            raise StageError(f"/dev/{name} cannot be made in a user namespace", hint) from None
-        linux.mknod(path, stat.S_IFREG | 0o666, 0)
-        linux.mount(hosts[name], path, None, Mount.BIND)
+        return False
+    return True
+
+
+def _bind_node(path: str, name: str, hosts: dict[str, str]) -> None:
+    if name not in hosts:
+        hint = "apply devices before pivot, when the host's can be bound"
+        raise StageError(f"/dev/{name} cannot be made in a user namespace", hint)
+    linux.mknod(path, stat.S_IFREG | 0o666, 0)
+    linux.mount(hosts[name], path, None, Mount.BIND)
 
 
 def _mount_below(dev: str, name: str) -> str:
@@ -200,55 +209,40 @@ def _mount_below(dev: str, name: str) -> str:
 
 
 @inside("mount(2)", shell="mount --bind /dev/null FILE", engine="always, by docker run; not with --privileged", needs=("mnt",))
-def mask(*targets: str, root: str = "") -> None:
+def mask(*targets: str) -> None:
     """Files that read as empty and directories without entries, where the host would show through.  mount(2)"""
-    with _null_device(root) as null:
-        for target in _existing(targets or MASKED, root):
-            with paths.pinned(target, root) as place:
-                _cover(place, null)
-
-
-def _cover(place: str, null: str) -> None:
-    if os.path.isdir(place):
-        linux.mount("tmpfs", place, "tmpfs", HARMLESS | Mount.RDONLY, "size=0k")
-    else:
-        linux.mount(null, place, None, Mount.BIND)
-
-
-@contextmanager
-def _null_device(root: str) -> Iterator[str]:
-    with paths.pinned("/dev", root) as dev:
-        null = f"{dev}/null"
-        if not (os.path.exists(null) and stat.S_ISCHR(os.lstat(null).st_mode)):
-            raise StageError("there is no /dev/null here to cover files with", "apply devices first")
-        yield null
+    null = os.stat("/dev/null") if os.path.exists("/dev/null") else None
+    if null is None or not stat.S_ISCHR(null.st_mode):
+        raise StageError("there is no /dev/null here to cover files with", "apply devices first")
+    for target in _existing(targets or MASKED):
+        if os.path.isdir(target):
+            linux.mount("tmpfs", target, "tmpfs", HARMLESS | Mount.RDONLY, "size=0k")
+        else:
+            linux.mount("/dev/null", target, None, Mount.BIND)
 
 
 @inside("mount_setattr(2)", shell="mount -o remount,bind,ro /", engine="docker run --read-only", needs=("mnt",))
-def readonly(*targets: str, root: str = "") -> None:
+def readonly(*targets: str) -> None:
     """Files that nobody in here can change; "/" is the root without what is mounted in it.  mount_setattr(2)"""
-    for target in _existing(targets or READONLY, root):
-        if not root and os.path.realpath(target) == "/":
+    for target in _existing(targets or READONLY):
+        if os.path.realpath(target) == "/":
             linux.mount_setattr("/", At(0), MountAttr.RDONLY)
         else:
-            with paths.pinned(target, root) as place:
-                linux.mount(place, place, None, Mount.BIND | Mount.REC)
-            make_readonly(target, root)
+            linux.mount(target, target, None, Mount.BIND | Mount.REC)
+            make_readonly(target)
 
 
-def _existing(targets: Sequence[str], root: str) -> list[str]:
-    meant = [path for target in targets for path in _matching(target, root)]
-    return [path for path in meant if os.path.exists(paths.resolve(root, path) if root else path)]
+def _existing(patterns: Sequence[str]) -> list[str]:
+    return [path for pattern in patterns for path in _matching(pattern) if os.path.exists(path)]
 
 
-def _matching(pattern: str, root: str) -> list[str]:
+def _matching(pattern: str) -> list[str]:
     """The paths that a pattern means. Only its one star is special: a path may hold anything else."""
     before, star, after = pattern.partition("*")
     if not star:
         return [pattern]
     directory, prefix = os.path.split(before)
-    place = paths.resolve(root, directory) if root else directory
-    names = os.listdir(place) if os.path.isdir(place) else []
+    names = os.listdir(directory) if os.path.isdir(directory) else []
     return [f"{directory}/{name}{after}" for name in sorted(names) if name.startswith(prefix)]
 
 

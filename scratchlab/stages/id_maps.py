@@ -8,7 +8,7 @@ import os
 from typing import NamedTuple
 
 from scratchlab import linux
-from scratchlab.errors import InputError
+from scratchlab.errors import InputError, StageError
 from scratchlab.linux import programs
 from scratchlab.stages import subids
 from scratchlab.stages.stage import Target, outside
@@ -30,11 +30,14 @@ class Line(NamedTuple):
     engine="podman run --uidmap 0:1000:1 --gidmap 0:1000:1; dockerd --userns-remap",
     needs=("user",),
 )
-def map_ids(target: Target, inside: int = 0, outside: int | None = None, count: int = 1) -> None:
+def map_ids(target: Target, inside: int = 0, outside: int | str | None = None, count: int = 1) -> None:
     """Ids `inside` the user namespace that mean ids `outside`, by default our own.  user_namespaces(7)
 
-    An ordinary user's own is one id; where `count` is more, the others are those that /etc/subuid and /etc/subgid grant.
+    An ordinary user's own is one id; where `count` is more, the others are those that /etc/subuid and /etc/subgid grant. For
+    root, "auto" outside are ids that nobody else has.
     """
+    if isinstance(outside, str):
+        outside = _unused(target, outside, count)
     if count < 1 or inside < 0 or (outside or 0) < 0:
         raise InputError(f"no ids: {count} from {inside} inside, {outside} outside", "count from 1, ids from 0")
     if may_map_anything():
@@ -45,6 +48,14 @@ def map_ids(target: Target, inside: int = 0, outside: int | None = None, count: 
         write_maps(target, Line(inside, os.geteuid(), 1), Line(inside, os.getegid(), 1))
     else:
         _map_granted(target, inside, outside, count)
+
+
+def _unused(target: Target, outside: str, count: int) -> int:
+    if outside != "auto":
+        raise InputError(f"no ids: {outside!r} outside", 'give a number, or "auto"')
+    if not may_map_anything():
+        raise StageError('ids "auto" are for root to give', "map_ids(count=65536) takes those that /etc/subuid grants you")
+    return subids.claim_ids(target.journal, count).first
 
 
 def may_map_anything() -> bool:

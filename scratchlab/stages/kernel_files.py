@@ -37,30 +37,36 @@ def sysfs(target: str = "/sys", readonly: bool = True, root: str = "") -> str:
         except KernelError as error:
             if error.errno != errno.EPERM or not os.path.isdir("/sys"):
                 raise
-            why = _too_revealing(error, "/sys").hint
+            why = ", ".join(_covers("/sys")) or error.strerror
         linux.mount("/sys", place, None, Mount.BIND | Mount.REC)
     if readonly:
         make_readonly(target, root)
-    return f"/sys is the one outside, which shows the links of another network: {why}"
+    return (
+        f"/sys is the one outside, with the links of another network, because a new one is refused where parts are covered: {why}"
+    )
 
 
 def _too_revealing(error: KernelError, where: str) -> KernelError:
     """The same error with what keeps a user namespace from a new mount.  mount_too_revealing() in the kernel's fs/namespace.c"""
     if error.errno != errno.EPERM:
         return error
-    targets = _mounted()
     rule = f"a user namespace gets a new {where} only where one is mounted that can be seen whole"
-    if where not in targets:
+    if where not in _mounted():
         hint = f'{rule}, and here is none: apply {error.arguments["source"].strip(chr(34))} before pivot, with root="ROOTFS"'
         return KernelError(error.call, error.arguments, errno.EPERM, hint)
-    # Below /sys/fs the kernel itself keeps empty directories to mount on: what is there covers nothing.
-    if covers := [target for target in targets if target.startswith(f"{where}/") and not target.startswith("/sys/fs/")]:
+    if covers := _covers(where):
         hint = (
-            f"{rule}, and this covers parts of it: {', '.join(covers[:3])} (check: findmnt -R {where}); "
-            "inside docker, start that with --security-opt systempaths=unconfined"
+            f"{rule}, and this covers parts of it: {', '.join(covers[:3])} (check: findmnt -R {where}); around this, "
+            "docker run --security-opt systempaths=unconfined, or scratchlab run --without mask --without readonly; "
+            f"or go without it: --without {error.arguments['source'].strip(chr(34))}"
         )
         return KernelError(error.call, error.arguments, errno.EPERM, hint)
     return error
+
+
+def _covers(where: str) -> list[str]:
+    """What is mounted on parts of it. Below /sys/fs the kernel itself keeps empty directories to mount on."""
+    return [target for target in _mounted() if target.startswith(f"{where}/") and not target.startswith("/sys/fs/")]
 
 
 def _mounted() -> list[str]:

@@ -9,6 +9,8 @@ import os
 import select
 import signal
 from contextlib import suppress
+from functools import reduce
+from operator import or_
 from typing import NoReturn
 
 from scratchlab import linux
@@ -117,7 +119,7 @@ def _enter(pid: int, pidfd: int, kinds: tuple[str, ...]) -> list[str]:
     try:
         if wanted:
             # One call: it enters the user namespace first, which gives the right to enter the others, and all or none.
-            linux.setns(pidfd, sum((linux.NAMESPACES[kind] for kind in wanted), linux.Clone(0)))
+            linux.setns(pidfd, reduce(or_, (linux.NAMESPACES[kind] for kind in wanted)))
         if "mnt" in wanted:
             # setns leads to the root of the mount table. Where the other has only been chrooted, that is the host's.
             linux.fchdir(root)

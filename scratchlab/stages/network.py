@@ -15,7 +15,7 @@ from scratchlab.errors import HostError, InputError, KernelError, StageError
 from scratchlab.linux import netlink, nftables
 from scratchlab.stages import portproxy
 from scratchlab.stages.dns import host_nameservers, resolv
-from scratchlab.stages.ports import EVERYWHERE, Port, parse_publish, reserve
+from scratchlab.stages.ports import EVERYWHERE, Port, note, parse_publish, reserve
 from scratchlab.stages.stage import Target, inside, outside
 from scratchlab.stages.subnets import claim_address, claim_subnet, parse_address, parse_interface
 
@@ -247,8 +247,7 @@ def publish(target: Target, spec: str | Port, by: str | None = None) -> Port:
     else:
         target.journal.keep(reserved)
         _publish_by_rules(target, port)
-    target.facts.setdefault("ports", []).append(list(port))
-    target.journal.fact(ports=target.facts["ports"])
+    note(target, port)
     return port
 
 

@@ -6,15 +6,13 @@ sandbox belongs to the same user. It costs a copy of every byte, and the server 
 """
 
 import contextlib
-import os
 import selectors
-import signal
 import socket
 import time
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
-from scratchlab import journal, linux
-from scratchlab.errors import HostError
+from scratchlab.stages import helpers
+from scratchlab.stages.helpers import Helper
 from scratchlab.stages.ports import Port
 from scratchlab.stages.stage import Target
 
@@ -22,70 +20,16 @@ CHUNK = 1 << 16
 UDP_IDLE = 60.0  # seconds after which a UDP client is forgotten
 
 
-class Proxy(NamedTuple):
-    """A running proxy, for the journal to keep: closing it ends it."""
-
-    pid: int
-
-    def close(self) -> None:
-        """End the process and collect it."""
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-
-
-def start(target: Target, port: Port, listener: socket.socket, address: str) -> Proxy:
+def start(target: Target, port: Port, listener: socket.socket, address: str) -> Helper:
     """Carry what comes to `listener` to `address` in the sandbox, for as long as its journal is open."""
-    ours, theirs = socket.socketpair()
-    keeper = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        ours.close()
-        _become_proxy(target.pid, listener, theirs, keeper, (address, port.container))
-    theirs.close()
-    proxy = Proxy(pid)
-    target.journal.will("process", pid=pid, started=journal.start_time(pid))
-    target.journal.keep(proxy)
-    with ours:
-        ours.send(b"go")  # only now: what is not in the journal must not outlive us
-        if answer := ours.recv(CHUNK):
-            raise HostError(f"the proxy for {port} cannot enter the sandbox: {answer.decode()}", "apply unshare_net first")
-    return proxy
 
+    def act(keeper_end: socket.socket) -> NoReturn:
+        helpers.enter(target.pid, "net")
+        helpers.close_all_but([listener.fileno(), keeper_end.fileno()])
+        keeper_end.close()
+        (serve_tcp if listener.type == socket.SOCK_STREAM else serve_udp)(listener, (address, port.container))
 
-def _become_proxy(pid: int, listener: socket.socket, keeper_end: socket.socket, keeper: int, to: tuple[str, int]) -> NoReturn:
-    # Whatever goes wrong: never return into the keeper's code, of which this is a copy.
-    try:
-        linux.prctl(linux.Prctl.SET_PDEATHSIG, signal.SIGKILL)
-        if keeper_end.recv(2) == b"go" and os.getppid() == keeper:
-            _prepare(pid, {listener.fileno(), keeper_end.fileno()})
-            keeper_end.close()
-            (serve_tcp if listener.type == socket.SOCK_STREAM else serve_udp)(listener, to)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            keeper_end.send(str(error).encode())
-    finally:
-        os._exit(1)
-
-
-def _prepare(pid: int, keep: set[int]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # a Ctrl-C is meant for the container; the keeper ends us
-    _enter(pid)
-    for name in os.listdir("/proc/self/fd"):
-        # The keeper's other sandboxes would not end with it while we hold a copy of their sockets.
-        if int(name) > 2 and int(name) not in keep:
-            with contextlib.suppress(OSError):  # the listing's own
-                os.close(int(name))
-
-
-def _enter(pid: int) -> None:
-    """Join the network of a process; if it has a user namespace of its own, that one first, for the right to do so."""
-    kinds = [kind for kind in ("user", "net") if os.readlink(f"/proc/{pid}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}")]
-    fds = {kind: os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in kinds}
-    for kind, fd in fds.items():
-        linux.setns(fd, linux.NAMESPACES[kind])
-        os.close(fd)
+    return helpers.start(target, act, f"the proxy for {port} cannot enter the sandbox", "apply unshare_net first")
 
 
 # -- TCP --------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from scratchlab import journal
 from scratchlab.errors import HostError, InputError, KernelError
+from scratchlab.stages.stage import Target
 
 EVERYWHERE = "0.0.0.0"
 _SHAPE = "[IP:]HOST:CONTAINER[/tcp|/udp], such as 8080:80 or 127.0.0.1:5353:53/udp"
@@ -73,6 +74,12 @@ def reserve(port: Port) -> socket.socket:
         taken.close()
         raise _explained(error, port) from None
     return taken
+
+
+def note(target: Target, *published: Port) -> None:
+    """Write down which ports are published, for `scratchlab ps` and for whoever finds one taken."""
+    target.facts.setdefault("ports", []).extend(list(port) for port in published)
+    target.journal.fact(ports=target.facts["ports"])
 
 
 def _explained(error: OSError, port: Port) -> HostError | KernelError:

@@ -12,12 +12,24 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from scratchlab.errors import HostError
+from scratchlab.journal import Journal
+from scratchlab.linux import programs
+from scratchlab.stages.claims import claim
 
 SUBUID, SUBGID = "/etc/subuid", "/etc/subgid"
 FULL = 65536  # ids that a root filesystem expects: 0 to 65535, where 65534 is nobody
 
+# They write the maps, by the right that their files give: setuid, or a file capability.
+PROGRAMS = ("newuidmap", "newgidmap")
+
 # Which option of usermod(8) adds a line to which file.
 _OPTIONS = {SUBUID: "--add-subuids", SUBGID: "--add-subgids"}
+
+
+# Whose grant is there for containers in general, the best first; and what we take where there is none: ids that no distribution
+# gives to users, and that are still positive in a signed number.  systemd's UIDS-GIDS.md has the whole map
+OWNERS = ("scratchlab", "containers", "root")
+DEFAULT = (0x7000_0000, 0x0FFE_0000)
 
 
 class IdRange(NamedTuple):
@@ -50,11 +62,33 @@ def _is_number(text: str) -> bool:
 
 def granted(path: str) -> list[IdRange]:
     """What a file of subordinate ids grants to this user, the widest range first."""
+    return sorted(parse_subids(_text(path), login(), os.getuid()), key=lambda found: -found.length)
+
+
+def claim_ids(journal: Journal, count: int) -> IdRange:
+    """Reserve so many ids that no other container of ours has. Raises HostError if all are taken.  subuid(5)"""
+    pool = _pool(count)
+    for first in range(pool.first, pool.last - count + 2, count):
+        if claim(journal, f"ids:{first}"):
+            return IdRange(first, count)
+    raise HostError(f"no {count} ids of {pool.first} to {pool.last} are free", "stop a container; or run `scratchlab clean`")
+
+
+def _pool(count: int) -> IdRange:
+    for name in OWNERS:
+        uids, gids = (parse_subids(_text(path), name, -1) for path in (SUBUID, SUBGID))
+        # One number for users and groups: a map is easier to read when both are the same.
+        if both := [found for found in uids if found.length >= count and any(other.holds(found) for other in gids)]:
+            return max(both, key=lambda found: found.length)
+    return IdRange(*DEFAULT)
+
+
+def _text(path: str) -> str:
     try:
         with open(path) as file:
-            return sorted(parse_subids(file.read(), login(), os.getuid()), key=lambda found: -found.length)
+            return file.read()
     except OSError:
-        return []
+        return ""
 
 
 def login() -> str:
@@ -66,8 +100,18 @@ def login() -> str:
 
 def available() -> int:
     """How many ids a user namespace of ours can map, one of which is our own."""
-    uids, gids = granted(SUBUID), granted(SUBGID)
-    return min(FULL, 1 + uids[0].length, 1 + gids[0].length) if uids and gids else 1
+    if lacks():
+        return 1
+    return min(FULL, 1 + granted(SUBUID)[0].length, 1 + granted(SUBGID)[0].length)
+
+
+def lacks() -> str:
+    """What keeps us from giving out more ids than our own, and what root can do; '' if nothing."""
+    if not all(programs.find(program) for program in PROGRAMS):
+        return f"{' and '.join(PROGRAMS)} are not installed; as root: apt-get install uidmap"
+    if empty := [path for path in (SUBUID, SUBGID) if not granted(path)]:
+        return f"{' and '.join(empty)} {'grants' if len(empty) == 1 else 'grant'} you no more; as root: {how_to_grant(*empty)}"
+    return ""
 
 
 def require(path: str, wanted: int | IdRange) -> IdRange:

@@ -4,10 +4,10 @@ import ipaddress
 import socket
 from ipaddress import IPv4Network
 
-from scratchlab import shared
 from scratchlab.errors import HostError, InputError
 from scratchlab.journal import Journal
 from scratchlab.linux import netlink
+from scratchlab.stages.claims import claim
 
 POOL = IPv4Network("172.22.0.0/16")
 PREFIX = 24
@@ -17,7 +17,7 @@ def claim_subnet(journal: Journal, wanted: str | None = None) -> IPv4Network:
     """Reserve a subnet: `wanted`, or the first free one of 172.22.0.0/16. Raises HostError if it is taken."""
     used = _used()
     for network in [_parse(wanted)] if wanted else POOL.subnets(new_prefix=PREFIX):
-        if not any(network.overlaps(other) for other in used) and _claim(journal, str(network)):
+        if not any(network.overlaps(other) for other in used) and claim(journal, str(network)):
             return network
     if wanted:
         raise HostError(f"the subnet {wanted} overlaps one that this host uses", "see `ip route`, or leave the choice to us")
@@ -27,16 +27,9 @@ def claim_subnet(journal: Journal, wanted: str | None = None) -> IPv4Network:
 def claim_address(journal: Journal, network: IPv4Network) -> str:
     """Reserve an address of a subnet that several sandboxes share; the first one belongs to the bridge."""
     for number in range(2, network.num_addresses - 1):
-        if _claim(journal, str(network[number])):
+        if claim(journal, str(network[number])):
             return str(network[number])
     raise HostError(f"no address of {network} is free", "use a second bridge")
-
-
-def _claim(journal: Journal, thing: str) -> bool:
-    if shared.claimed(thing):
-        return False
-    journal.will("claim", thing=thing, holder=journal.name)
-    return shared.claim(thing, journal.name)
 
 
 def _used() -> list[IPv4Network]:
