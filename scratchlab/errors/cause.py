@@ -47,7 +47,7 @@ class Asked(NamedTuple):
 
 
 class Cause(NamedTuple):
-    """Why a call failed, in live facts, and what to do; the command that confirms it; the manual page that says the rule."""
+    """Why a call failed, and what to do; the command that confirms it; the manual page."""
 
     why: str
     check: str = ""
