@@ -34,7 +34,7 @@ def one_line_of_two_calls() -> None:
 
 def by_a_call() -> None:
     with socket.socket() as made:
-        made.bind(tuple(["203.0.113.1", 80]))
+        made.bind(("203.0.113.1", int("80")))
 
 
 def by_variables() -> None:
