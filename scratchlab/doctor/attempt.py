@@ -128,7 +128,7 @@ def _outcome(act: Callable[[], object]) -> Trouble:
 
 
 def apart(namespaces: Clone = Clone(0)) -> None:
-    """Be in namespaces of one's own: as root at once, as an ordinary user by a user namespace that owns them."""
+    """Be in namespaces of one's own: root at once, an ordinary user by a user namespace."""
     if linux.capget().effective & linux.mask([linux.Cap.SYS_ADMIN]):
         linux.unshare(namespaces)
     else:
@@ -164,7 +164,7 @@ def scratch() -> str:
 
 
 def child_of(act: Callable[[], object]) -> None:
-    """Do `act` in a child: it is what is born into a new pid or time namespace. Raises what it raised."""
+    """Do `act` in a child, which is born into new pid and time namespaces. Raises what it raised."""
     reader, writer = os.pipe()
     pid = linux.fork()
     if pid == 0:

@@ -118,7 +118,7 @@ def _files(error: OSError, call: str) -> dict[str, object]:
 
 
 def _shown(name: str, value: object) -> str:
-    """As the ledger shows it: text and paths in quotes, modes in octal, constants by name."""
+    """As the ledger shows it: text and paths in quotes, modes in octal, flags in hex, constants by name."""
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(value, bytes):
@@ -127,4 +127,5 @@ def _shown(name: str, value: object) -> str:
         return f'"{value}"'
     if isinstance(value, enum.Enum):
         return value.name
-    return oct(value) if name == "mode" and isinstance(value, int) else repr(value)
+    write = {"mode": oct, "flags": hex}.get(name, repr) if isinstance(value, int) else repr
+    return write(value)  # type: ignore[arg-type]

@@ -132,7 +132,7 @@ def _plain(text: str) -> str:
 
 
 def mount_of(path: str) -> Mounted | None:
-    """The mount that a path leads into, or would: of what does not exist, the mount of what is above it."""
+    """The mount that a path leads into, or would if it existed.  proc_pid_fdinfo(5)"""
     while not os.path.exists(path) and path not in ("", "/"):
         path = os.path.dirname(path.rstrip("/"))
     try:

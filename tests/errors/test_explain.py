@@ -46,7 +46,12 @@ def by_variables() -> None:
 CASES: dict[str, tuple[Callable[[], object], str, str, str]] = {
     "os.mkdir": (lambda: os.mkdir(f"{NOWHERE}/x"), 'mkdir(path="/nowhere/x")', "/nowhere does not exist", "namei -l /nowhere/x"),
     "one of several": (one_line_of_two_calls, 'mkdir(path="/etc", mode=0o700)', "exists already, as a directory", "ls -ld /etc"),
-    "open": (lambda: Path("/etc/hostname/x").touch(), 'open(pathname="/etc/hostname/x")', "is a file", "namei -l /etc/host"),
+    "open": (
+        lambda: Path("/etc/hostname/x").touch(),
+        'open(pathname="/etc/hostname/x", flags=0x',
+        "is a file",
+        "namei -l /etc/host",
+    ),
     "pathlib": (
         lambda: pathlib.Path(NOWHERE).read_text(),
         'open(pathname="/nowhere")',
