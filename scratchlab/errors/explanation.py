@@ -14,7 +14,7 @@ read       man 7 path_resolution
 import enum
 import os
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from scratchlab.errors import KernelError, ScratchlabError, written
@@ -22,6 +22,7 @@ from scratchlab.errors.cause import Cause
 from scratchlab.errors.causes import find
 from scratchlab.errors.python_calls import CALLS, made_by
 
+_NUMBERS: dict[str, Callable[[int], str]] = {"mode": oct, "flags": hex}
 _UNKNOWN = "not found in what can be seen from here"
 _WIDTH = 100
 
@@ -127,5 +128,4 @@ def _shown(name: str, value: object) -> str:
         return f'"{value}"'
     if isinstance(value, enum.Enum):
         return value.name
-    write = {"mode": oct, "flags": hex}.get(name, repr) if isinstance(value, int) else repr
-    return write(value)  # type: ignore[arg-type]
+    return _NUMBERS.get(name, repr)(value) if isinstance(value, int) else repr(value)

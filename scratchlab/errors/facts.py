@@ -105,10 +105,15 @@ class Mounted(NamedTuple):
     parent: str
     target: str
     options: list[str]
-    shared: bool
+    propagation: list[str]
     fstype: str
     source: str
     super_options: list[str]
+
+    @property
+    def shared(self) -> bool:
+        """Whether what is mounted in it is mounted for others too."""
+        return any(word.startswith("shared:") for word in self.propagation)
 
 
 def mounts(pid: int | str = "self") -> list[Mounted]:
@@ -123,8 +128,7 @@ def _mounted(line: str) -> Mounted | None:
     if len(words) < 6 or len(rest) < 3:
         return None
     number, parent, _, _, target, options, *propagation = words
-    shared = any(word.startswith("shared:") for word in propagation)
-    return Mounted(number, parent, _plain(target), options.split(","), shared, rest[0], _plain(rest[1]), rest[2].split(","))
+    return Mounted(number, parent, _plain(target), options.split(","), propagation, rest[0], _plain(rest[1]), rest[2].split(","))
 
 
 def _plain(text: str) -> str:
@@ -144,6 +148,18 @@ def mount_of(path: str) -> Mounted | None:
     finally:
         os.close(fd)
     return next((mount for mount in mounts() if said and mount.number == said[1]), None)
+
+
+def lies_in(path: str, directory: str) -> bool:
+    """Whether a path leads to a directory, or to something below it.  path_resolution(7)"""
+    real, top = os.path.realpath(path), os.path.realpath(directory)
+    return real == top or real.startswith(f"{top.rstrip('/')}/")
+
+
+def mounted_below(directory: str) -> list[str]:
+    """The mount points below a directory."""
+    top = os.path.realpath(directory)
+    return [mount.target for mount in mounts() if mount.target != top and lies_in(mount.target, top)]
 
 
 def is_mount_point(path: str) -> bool:
@@ -173,7 +189,17 @@ def named(processes: Iterable[int | str]) -> str:
     return ", ".join(f"{pid} ({command(pid)})" for pid in processes) or "none that can be seen from here"
 
 
-def using(wanted: Callable[[str], bool], kinds: Iterable[str] = ("cwd", "root", "exe", "fd")) -> list[str]:
+WAYS = ("cwd", "root", "exe", "fd")  # in which a process holds a file
+
+
+def using_below(directory: str, kinds: Iterable[str] = WAYS) -> list[str]:
+    """Who uses a directory or something below it, and how."""
+    top = os.path.realpath(directory).rstrip("/")
+    # Not lies_in: what a link of another process says is no path that we should walk.
+    return using(lambda link: link == top or link.startswith(f"{top}/"), kinds)
+
+
+def using(wanted: Callable[[str], bool], kinds: Iterable[str] = WAYS) -> list[str]:
     """Who uses a file that is `wanted`, and how: `412 (sleep): cwd`. Our own descriptors count too.  proc_pid_fd(5)"""
     found = []
     for pid in pids():
@@ -186,3 +212,13 @@ def using(wanted: Callable[[str], bool], kinds: Iterable[str] = ("cwd", "root", 
 def _links(pid: int, kind: str) -> list[str]:
     where = f"/proc/{pid}/{kind}"
     return [f"{where}/{name}" for name in names(where)] if kind == "fd" else [where]
+
+
+def mounting(source: str) -> list[str]:
+    """Whose mount table holds a device: `412 (sleep) at /mnt`, one process of each mount namespace."""
+    found, seen = [], set()
+    for pid in pids():
+        if (namespace := link(f"/proc/{pid}/ns/mnt")) not in seen:
+            seen.add(namespace)
+            found += [f"{pid} ({command(pid)}) at {mount.target}" for mount in mounts(pid) if mount.source == source]
+    return found

@@ -223,8 +223,7 @@ def _list(users: list[str]) -> str:
 def busy_directory(asked: Asked) -> Cause | None:
     """EBUSY from rmdir, unlink and rename: something is mounted there."""
     for path in asked.paths():
-        real = os.path.realpath(path)
-        below = [mount.target for mount in facts.mounts() if mount.target == real or mount.target.startswith(f"{real}/")]
-        if below:
-            return Cause(f"something is mounted there: {', '.join(below[:5])}", f"findmnt -R {path}", f"{asked.call}(2)")
+        here = [path] if facts.is_mount_point(path) else facts.mounted_below(path)
+        if here:
+            return Cause(f"something is mounted there: {', '.join(here[:5])}", f"findmnt -R {path}", f"{asked.call}(2)")
     return None

@@ -143,6 +143,23 @@ def seccomp_filter(_asked: Asked) -> Cause | None:
     )
 
 
+# Which Linux brought the calls that an older one may lack.
+SINCE = {
+    "clone3": "5.3", "pidfd_open": "5.3", "openat2": "5.6", "close_range": "5.9", "mount_setattr": "5.12",
+    "landlock_create_ruleset": "5.13",
+}  # fmt: skip
+
+
+def no_such_call(asked: Asked) -> Cause | None:
+    """ENOSYS: a call that this kernel lacks, or that a filter hides."""
+    known = f": it came with Linux {SINCE[asked.call]}" if asked.call in SINCE else ""
+    return Cause(
+        f"this kernel has no {asked.call}{known}, or a seccomp filter says so",
+        "uname -r; grep Seccomp /proc/self/status",
+        "syscalls(2)",
+    )
+
+
 def security_module(_asked: Asked) -> Cause | None:
     """AppArmor or SELinux may refuse what capabilities allow."""
     label = facts.text("/proc/self/attr/current").rstrip("\0\n")
