@@ -230,6 +230,12 @@ def test_another_process_that_holds_a_mount_is_named(tmp_path: Path) -> None:
     says(act, "EBUSY", r"\d+ \(\S+\): cwd")
 
 
+needs_a_disk = needs(
+    shutil.which("mkfs.ext4") and shutil.which("losetup") and os.path.exists("/dev/loop-control"),
+    "needs loop devices and mkfs.ext4",
+)
+
+
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[str]:
     """A small disk with a filesystem on it."""
@@ -241,10 +247,7 @@ def disk(tmp_path: Path) -> Iterator[str]:
     subprocess.run(["losetup", "--detach", made], check=True)
 
 
-@needs(
-    shutil.which("mkfs.ext4") and shutil.which("losetup") and os.path.exists("/dev/loop-control"),
-    "needs loop devices and mkfs.ext4",
-)
+@needs_a_disk
 def test_a_disk_that_another_mount_namespace_holds_is_found_there(disk: str, tmp_path: Path) -> None:
     def there() -> None:
         own_mounts()
@@ -253,3 +256,14 @@ def test_a_disk_that_another_mount_namespace_holds_is_found_there(disk: str, tmp
     with held(there) as pid:
         message = rf"{disk} is mounted already, by other flags: {pid} \(\S+\) at /mnt"
         says(lambda: (own_mounts(), linux.mount(disk, str(tmp_path), "ext4", Mount.RDONLY)), "EBUSY", message)
+
+
+@needs_a_disk
+def test_a_disk_that_holds_another_filesystem_is_told(disk: str, tmp_path: Path) -> None:
+    other = next(
+        name for name in Path("/proc/filesystems").read_text().split() if name in ("squashfs", "iso9660", "vfat", "ext2")
+    )
+    wiped = f"{disk} holds no {other} that the kernel can read"
+    Path(disk).write_bytes(bytes(1 << 16))
+
+    says(lambda: (own_mounts(), linux.mount(disk, str(tmp_path), other)), "EINVAL", wiped)
