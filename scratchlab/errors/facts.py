@@ -172,11 +172,12 @@ def is_mount_point(path: str) -> bool:
 
 
 def pids() -> Iterator[int]:
-    """The processes that can be seen from here, for as long as PATIENCE lasts.  proc_pid(5)"""
+    """The processes that can be seen from here, the newest first, for as long as PATIENCE lasts.  proc_pid(5)"""
     deadline = time.monotonic() + PATIENCE
-    for name in names("/proc"):
-        if name.isdecimal() and time.monotonic() < deadline:
-            yield int(name)
+    for pid in sorted((int(name) for name in names("/proc") if name.isdecimal()), reverse=True):
+        if time.monotonic() > deadline:
+            return
+        yield pid
 
 
 def command(pid: int | str) -> str:
@@ -222,3 +223,28 @@ def mounting(source: str) -> list[str]:
             seen.add(namespace)
             found += [f"{pid} ({command(pid)}) at {mount.target}" for mount in mounts(pid) if mount.source == source]
     return found
+
+
+# -- sockets ----------------------------------------------------------------------------------------------------------
+
+LISTENS, TIME_WAIT = "0A", "06"  # states of TCP, as the kernel writes them
+
+
+class Socket(NamedTuple):
+    """A socket of this network namespace that has a port.  proc_pid_net(5)"""
+
+    link: str  # as /proc/PID/fd shows it: socket:[4711]
+    state: str
+
+
+def sockets_on(port: int, protocols: Iterable[str] = ("tcp", "udp")) -> list[Socket]:
+    """The sockets on a port of this network namespace, IPv6 ones too."""
+    tables = [f"/proc/self/net/{protocol}{version}" for protocol in protocols for version in ("", "6")]
+    rows = [line.split() for table in tables for line in text(table).splitlines()[1:]]
+    return [Socket(f"socket:[{row[9]}]", row[3]) for row in rows if len(row) > 9 and int(row[1].rpartition(":")[2], 16) == port]
+
+
+def holders(links: Iterable[str]) -> list[int]:
+    """The processes that have one of these open, by what /proc/PID/fd shows."""
+    wanted = set(links)
+    return [pid for pid in pids() if wanted and any(link(path) in wanted for path in _links(pid, "fd"))]
