@@ -55,7 +55,8 @@ class Cause(NamedTuple):
 
     def __str__(self) -> str:
         proof = "; ".join(filter(None, (f"check: {self.check}" if self.check else "", self.page)))
-        return f"{self.why} ({proof})" if proof else self.why
+        # A hint is one line, whatever a file in it is called.
+        return (f"{self.why} ({proof})" if proof else self.why).replace("\n", "\\n")
 
     @classmethod
     def read(cls, hint: str) -> "Cause":

@@ -103,6 +103,7 @@ class Mounted(NamedTuple):
 
     number: str
     parent: str
+    root: str  # the directory of the filesystem that is seen at the target
     target: str
     options: list[str]
     propagation: list[str]
@@ -127,8 +128,11 @@ def _mounted(line: str) -> Mounted | None:
     words, rest = where.split(" "), what.split(" ", 2)
     if len(words) < 6 or len(rest) < 3:
         return None
-    number, parent, _, _, target, options, *propagation = words
-    return Mounted(number, parent, _plain(target), options.split(","), propagation, rest[0], _plain(rest[1]), rest[2].split(","))
+    number, parent, _, root, target, options, *propagation = words
+    return Mounted(
+        number, parent, _plain(root), _plain(target), options.split(","), propagation,
+        rest[0], _plain(rest[1]), rest[2].split(","),
+    )  # fmt: skip
 
 
 def _plain(text: str) -> str:
@@ -166,6 +170,18 @@ def is_mount_point(path: str) -> bool:
     """Whether something is mounted exactly there, a bind mount too."""
     found = mount_of(path)
     return found is not None and os.path.realpath(path) == found.target
+
+
+def control_group(controller: str) -> str:
+    """Our control group of a controller, as a directory: in version 1's tree of it, or in version 2's.  cgroups(7)"""
+    rows = [line.split(":", 2) for line in text("/proc/self/cgroup").splitlines()]
+    places = {name: path for _, names, path in rows for name in names.split(",")}
+    for mount in mounts():
+        ours = controller in mount.super_options if mount.fstype == "cgroup" else mount.fstype == "cgroup2"
+        path = places.get(controller if mount.fstype == "cgroup" else "")
+        if ours and path and (controller not in places or mount.fstype == "cgroup"):
+            return os.path.normpath(f"{mount.target}/{os.path.relpath(path, mount.root)}")
+    return ""
 
 
 # -- processes --------------------------------------------------------------------------------------------------------

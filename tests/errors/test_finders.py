@@ -3,6 +3,8 @@
 import errno
 import itertools
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from scratchlab import linux
 from scratchlab.errors import KernelError, causes, facts, keep_causes
 from scratchlab.errors.cause import Asked, Cause
 from scratchlab.linux import Cap
+from tests.command_line import ENVIRONMENT
 from tests.conftest import in_child, needs_root
 from tests.errors import (
     test_cgroup_causes,
@@ -90,6 +93,21 @@ def test_a_walk_over_all_processes_ends_in_time(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(facts, "PATIENCE", 0.0)
 
     assert list(facts.pids()) == []
+
+
+def test_where_nothing_fails_nothing_of_it_is_imported() -> None:
+    program = "import sys; import scratchlab.container; print(*sys.modules)"
+    brought = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
+
+    assert "scratchlab.errors" in brought.split()
+    assert not {"scratchlab.errors.causes", "scratchlab.errors.explanation", "ast", "dis"} & set(brought.split())
+
+
+def test_a_hint_is_one_line_whatever_a_file_is_called(tmp_path: Path) -> None:
+    (tmp_path / "two\nlines").touch()
+    error = KernelError("open", {"pathname": f'"{tmp_path}/missing"'}, errno.ENOENT)
+
+    assert r"two\nlines" in error.hint and "\n" not in error.hint
 
 
 def test_no_cause_is_better_than_a_wrong_one() -> None:
