@@ -6,6 +6,7 @@ import os
 from scratchlab.doctor.attempt import Attempt, scratch
 from scratchlab.errors import HostError
 from scratchlab.journal import Journal
+from scratchlab.rootfs import create
 
 _KVM_CREATE_VM = 0xAE01  # linux/kvm.h
 
@@ -15,8 +16,6 @@ def _journal() -> None:
 
 
 def _busybox() -> None:
-    from scratchlab.rootfs import create
-
     create(f"{scratch()}/rootfs", "busybox")
 
 

@@ -1,10 +1,13 @@
 """Namespaces of each kind: made, and used for what they are for.  namespaces(7)"""
 
 import os
+import pwd
+from pathlib import Path
 
 from scratchlab import linux, stages
 from scratchlab.doctor.attempt import Attempt, apart, child_of, ordinary, own_user_namespace, scratch
-from scratchlab.errors import HostError, ScratchlabError
+from scratchlab.errors import HostError, ScratchlabError, facts
+from scratchlab.journal import Journal
 from scratchlab.linux import Clone
 from scratchlab.stages import subids
 from scratchlab.stages.stage import Target, namespaces_of
@@ -86,19 +89,11 @@ def _range_of_ids() -> None:
 
 
 def _target(pid: int) -> Target:
-    from pathlib import Path
-
-    from scratchlab.journal import Journal
-
     return Target(pid, Journal(Path(os.devnull)))  # nothing is done that would have to be taken back
 
 
 def _become_the_first_in_subuid() -> None:
-    import pwd
-
-    from scratchlab.errors.facts import text
-
-    name = text(subids.SUBUID).partition(":")[0]
+    name = facts.text(subids.SUBUID).partition(":")[0]
     if not name:
         raise HostError(
             f"{subids.SUBUID} grants no range to anybody", "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER"

@@ -63,7 +63,7 @@ CAUSES: dict[tuple[str, str], tuple[Finder, ...]] = {
     ("mount", "ENOTBLK"): (mount.no_such_disk,),
     ("mount", "ENOTDIR"): (overlay.refused_layer, mount.file_and_directory),
     ("mount", "EPERM"): (privilege.lacks_capability, privilege.restricted_by_switch, mount.not_for_user_namespaces),
-    ("mount_setattr", "EINVAL"): (mount.not_mounted,),
+    ("mount_setattr", "EINVAL"): (mount.ids_not_translated, mount.not_mounted),
     ("pivot_root", "EBUSY"): (mount.cannot_pivot,),
     ("pivot_root", "EINVAL"): (mount.cannot_pivot,),
     ("umount2", "EBUSY"): (mount.held_mount,),

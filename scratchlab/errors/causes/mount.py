@@ -189,6 +189,18 @@ def not_mounted(asked: Asked) -> Cause | None:
     return None
 
 
+def ids_not_translated(asked: Asked) -> Cause | None:
+    """EINVAL and EPERM of an id-mapped mount."""
+    if not asked.has("attr_set", "IDMAP"):
+        return None
+    behind = facts.link(f"/proc/self/fd/{asked.text('dirfd')}") or asked.text("pathname")
+    return Cause(
+        f"the filesystem of {behind} does not translate ids, or it has one mount that does already, or this one is attached",
+        f"stat -f -c %T {behind}",
+        "mount_setattr(2)",
+    )
+
+
 def too_many_mounts(_asked: Asked) -> Cause | None:
     """ENOSPC of mount: a mount namespace may hold so many."""
     most, here = facts.sysctl("fs.mount-max"), len(facts.mounts())
