@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     _add_running(add)
     _add_rootfs(add)
     _add_looking(add)
-    _add(add, "doctor", commands.doctor, "try what this machine can do, and say what to do about the rest")
+    _add_doctor(add)
     tour = _add(add, "tour", commands.tour, "build a container step by step, and show what each step changes")
     tour.add_argument("rootfs", metavar="ROOTFS")
     return top
@@ -176,6 +176,28 @@ def _add_rootfs(add: Subparsers) -> None:
     create.add_argument("--from", dest="source", nargs="+", required=True, metavar=("host|busybox|debian", "PROGRAM|SUITE"),
                         help="host PROGRAM…: these programs of this machine with all that they need; busybox: one static "
                         "program with many names; debian [SUITE]: a small Debian")  # fmt: skip
+
+
+def _add_doctor(add: Subparsers) -> None:
+    doctor = _add(add, "doctor", commands.doctor, "try what this machine can do, and say what to do about the rest")
+    doctor.epilog = _DOCTOR
+    doctor.formatter_class = argparse.RawDescriptionHelpFormatter
+    doctor.add_argument("--json", action="store_true", help="print it as JSON, for programs")
+    doctor.add_argument("--strict", action="store_true", help="count optional things too")
+
+
+_DOCTOR = """\
+Everything is tried for real, in children that are thrown away; nothing is changed. Each line says whether a thing
+
+    works   it does
+    FAILS   it does not, and is needed: why, the cause, what to do, and which lessons and stages want it
+    lacks   it does not, and is optional: Scratchlab takes another way, or one lesson shows less
+
+The exit status is 0 if everything that is needed works, and with --strict only if everything works; else it is 1.
+
+With --json: {"works", "user", "needed_and_missing": [what…], "optional_and_missing": [what…], "findings": [{"what", "works",
+"needed", "why", "cause", "do", "stages": […], "lessons": [0…18]}…]}; why, cause and do are empty where it works.
+"""
 
 
 def _or_none(text: str) -> str | None:

@@ -203,22 +203,6 @@ def test_without_a_command_help_is_shown() -> None:
     assert said("--version").startswith("scratchlab ")
 
 
-def test_doctor_tries_everything_and_says_so_by_its_status() -> None:
-    done = scratchlab("doctor")
-    lines = done.stdout.splitlines()
-
-    assert {line.split()[0] for line in lines if line[0] != " "} <= {"works", "FAILS"}
-    assert done.returncode == any(line.startswith("FAILS") for line in lines)
-    assert "works  UTS namespace" in done.stdout and "works  nftables" in done.stdout
-
-
-def test_doctor_says_what_an_ordinary_user_lacks() -> None:
-    done = scratchlab("doctor", nobody=True)
-
-    assert done.returncode == 1
-    assert "FAILS  root" in done.stdout and "use sudo" in done.stdout
-
-
 def test_the_tour_builds_shows_and_takes_down(rootfs: Path) -> None:
     shown = said("tour", rootfs)
 

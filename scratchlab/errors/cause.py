@@ -47,7 +47,7 @@ class Asked(NamedTuple):
 
 
 class Cause(NamedTuple):
-    """Why a call failed, in live facts, and what to do; the command that confirms it; the manual page that says the rule."""
+    """Why a call failed, and what to do; the command that confirms it; the manual page."""
 
     why: str
     check: str = ""
@@ -55,7 +55,8 @@ class Cause(NamedTuple):
 
     def __str__(self) -> str:
         proof = "; ".join(filter(None, (f"check: {self.check}" if self.check else "", self.page)))
-        return f"{self.why} ({proof})" if proof else self.why
+        # A hint is one line, whatever a file in it is called.
+        return (f"{self.why} ({proof})" if proof else self.why).replace("\n", "\\n")
 
     @classmethod
     def read(cls, hint: str) -> "Cause":

@@ -14,7 +14,7 @@ read       man 7 path_resolution
 import enum
 import os
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from scratchlab.errors import KernelError, ScratchlabError, written
@@ -22,6 +22,7 @@ from scratchlab.errors.cause import Cause
 from scratchlab.errors.causes import find
 from scratchlab.errors.python_calls import CALLS, made_by
 
+_NUMBERS: dict[str, Callable[[int], str]] = {"mode": oct, "flags": hex}
 _UNKNOWN = "not found in what can be seen from here"
 _WIDTH = 100
 
@@ -118,7 +119,7 @@ def _files(error: OSError, call: str) -> dict[str, object]:
 
 
 def _shown(name: str, value: object) -> str:
-    """As the ledger shows it: text and paths in quotes, modes in octal, constants by name."""
+    """As the ledger shows it: text and paths in quotes, modes in octal, flags in hex, constants by name."""
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(value, bytes):
@@ -127,4 +128,4 @@ def _shown(name: str, value: object) -> str:
         return f'"{value}"'
     if isinstance(value, enum.Enum):
         return value.name
-    return oct(value) if name == "mode" and isinstance(value, int) else repr(value)
+    return _NUMBERS.get(name, repr)(value) if isinstance(value, int) else repr(value)

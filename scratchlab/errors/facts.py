@@ -103,12 +103,18 @@ class Mounted(NamedTuple):
 
     number: str
     parent: str
+    root: str  # the directory of the filesystem that is seen at the target
     target: str
     options: list[str]
-    shared: bool
+    propagation: list[str]
     fstype: str
     source: str
     super_options: list[str]
+
+    @property
+    def shared(self) -> bool:
+        """Whether what is mounted in it is mounted for others too."""
+        return any(word.startswith("shared:") for word in self.propagation)
 
 
 def mounts(pid: int | str = "self") -> list[Mounted]:
@@ -122,9 +128,11 @@ def _mounted(line: str) -> Mounted | None:
     words, rest = where.split(" "), what.split(" ", 2)
     if len(words) < 6 or len(rest) < 3:
         return None
-    number, parent, _, _, target, options, *propagation = words
-    shared = any(word.startswith("shared:") for word in propagation)
-    return Mounted(number, parent, _plain(target), options.split(","), shared, rest[0], _plain(rest[1]), rest[2].split(","))
+    number, parent, _, root, target, options, *propagation = words
+    return Mounted(
+        number, parent, _plain(root), _plain(target), options.split(","), propagation,
+        rest[0], _plain(rest[1]), rest[2].split(","),
+    )  # fmt: skip
 
 
 def _plain(text: str) -> str:
@@ -132,7 +140,7 @@ def _plain(text: str) -> str:
 
 
 def mount_of(path: str) -> Mounted | None:
-    """The mount that a path leads into; of a path that does not exist, that of the first directory above it that does."""
+    """The mount that a path leads into, or would if it existed.  proc_pid_fdinfo(5)"""
     while not os.path.exists(path) and path not in ("", "/"):
         path = os.path.dirname(path.rstrip("/"))
     try:
@@ -146,21 +154,46 @@ def mount_of(path: str) -> Mounted | None:
     return next((mount for mount in mounts() if said and mount.number == said[1]), None)
 
 
+def lies_in(path: str, directory: str) -> bool:
+    """Whether a path leads to a directory, or to something below it.  path_resolution(7)"""
+    real, top = os.path.realpath(path), os.path.realpath(directory)
+    return real == top or real.startswith(f"{top.rstrip('/')}/")
+
+
+def mounted_below(directory: str) -> list[str]:
+    """The mount points below a directory."""
+    top = os.path.realpath(directory)
+    return [mount.target for mount in mounts() if mount.target != top and lies_in(mount.target, top)]
+
+
 def is_mount_point(path: str) -> bool:
     """Whether something is mounted exactly there, a bind mount too."""
     found = mount_of(path)
     return found is not None and os.path.realpath(path) == found.target
 
 
+def control_group(controller: str) -> str:
+    """Our control group of a controller, as a directory: in version 1's tree of it, or in version 2's.  cgroups(7)"""
+    rows = [line.split(":", 2) for line in text("/proc/self/cgroup").splitlines()]
+    places = {name: path for _, names, path in rows for name in names.split(",")}
+    for mount in mounts():
+        ours = controller in mount.super_options if mount.fstype == "cgroup" else mount.fstype == "cgroup2"
+        path = places.get(controller if mount.fstype == "cgroup" else "")
+        if ours and path and (controller not in places or mount.fstype == "cgroup"):
+            return os.path.normpath(f"{mount.target}/{os.path.relpath(path, mount.root)}")
+    return ""
+
+
 # -- processes --------------------------------------------------------------------------------------------------------
 
 
 def pids() -> Iterator[int]:
-    """The processes that can be seen from here, for as long as PATIENCE lasts.  proc_pid(5)"""
+    """The processes that can be seen from here, the newest first, for as long as PATIENCE lasts.  proc_pid(5)"""
     deadline = time.monotonic() + PATIENCE
-    for name in names("/proc"):
-        if name.isdecimal() and time.monotonic() < deadline:
-            yield int(name)
+    for pid in sorted((int(name) for name in names("/proc") if name.isdecimal()), reverse=True):
+        if time.monotonic() > deadline:
+            return
+        yield pid
 
 
 def command(pid: int | str) -> str:
@@ -173,7 +206,17 @@ def named(processes: Iterable[int | str]) -> str:
     return ", ".join(f"{pid} ({command(pid)})" for pid in processes) or "none that can be seen from here"
 
 
-def using(wanted: Callable[[str], bool], kinds: Iterable[str] = ("cwd", "root", "exe", "fd")) -> list[str]:
+WAYS = ("cwd", "root", "exe", "fd")  # in which a process holds a file
+
+
+def using_below(directory: str, kinds: Iterable[str] = WAYS) -> list[str]:
+    """Who uses a directory or something below it, and how."""
+    top = os.path.realpath(directory).rstrip("/")
+    # Not lies_in: what a link of another process says is no path that we should walk.
+    return using(lambda link: link == top or link.startswith(f"{top}/"), kinds)
+
+
+def using(wanted: Callable[[str], bool], kinds: Iterable[str] = WAYS) -> list[str]:
     """Who uses a file that is `wanted`, and how: `412 (sleep): cwd`. Our own descriptors count too.  proc_pid_fd(5)"""
     found = []
     for pid in pids():
@@ -186,3 +229,38 @@ def using(wanted: Callable[[str], bool], kinds: Iterable[str] = ("cwd", "root", 
 def _links(pid: int, kind: str) -> list[str]:
     where = f"/proc/{pid}/{kind}"
     return [f"{where}/{name}" for name in names(where)] if kind == "fd" else [where]
+
+
+def mounting(source: str) -> list[str]:
+    """Whose mount table holds a device: `412 (sleep) at /mnt`, one process of each mount namespace."""
+    found, seen = [], set()
+    for pid in pids():
+        if (namespace := link(f"/proc/{pid}/ns/mnt")) not in seen:
+            seen.add(namespace)
+            found += [f"{pid} ({command(pid)}) at {mount.target}" for mount in mounts(pid) if mount.source == source]
+    return found
+
+
+# -- sockets ----------------------------------------------------------------------------------------------------------
+
+LISTENS, TIME_WAIT = "0A", "06"  # states of TCP, as the kernel writes them
+
+
+class Socket(NamedTuple):
+    """A socket of this network namespace that has a port.  proc_pid_net(5)"""
+
+    link: str  # as /proc/PID/fd shows it: socket:[4711]
+    state: str
+
+
+def sockets_on(port: int, protocols: Iterable[str] = ("tcp", "udp")) -> list[Socket]:
+    """The sockets on a port of this network namespace, IPv6 ones too."""
+    tables = [f"/proc/self/net/{protocol}{version}" for protocol in protocols for version in ("", "6")]
+    rows = [line.split() for table in tables for line in text(table).splitlines()[1:]]
+    return [Socket(f"socket:[{row[9]}]", row[3]) for row in rows if len(row) > 9 and int(row[1].rpartition(":")[2], 16) == port]
+
+
+def holders(links: Iterable[str]) -> list[int]:
+    """The processes that have one of these open, by what /proc/PID/fd shows."""
+    wanted = set(links)
+    return [pid for pid in pids() if wanted and any(link(path) in wanted for path in _links(pid, "fd"))]

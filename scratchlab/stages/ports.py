@@ -1,15 +1,11 @@
 """Ports of the host that lead into a sandbox: reading them, reserving them, and saying who has them.  ip(7)"""
 
 import ipaddress
-import os
 import socket
-from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from scratchlab import journal
-from scratchlab.errors import HostError, InputError, KernelError
+from scratchlab.errors import HostError, InputError, KernelError, facts
 from scratchlab.stages.stage import Target
 
 EVERYWHERE = "0.0.0.0"
@@ -96,33 +92,13 @@ def holder(port: Port) -> str:
     for entries in journal.journals():
         if any(_collide(port, Port(*other)) for other in entries.facts.get("ports", [])):
             return f"sandbox {entries.name!r}"
-    inodes = set(_inodes(port))
-    for pid in sorted((int(name) for name in os.listdir("/proc") if name.isdigit()), reverse=True):
-        if _sockets(pid) & inodes:
-            return f"{Path(f'/proc/{pid}/comm').read_text().strip()} (pid {pid})"
+    sockets = facts.sockets_on(port.host, [port.protocol])
+    taking = [socket.link for socket in sockets if socket.state == facts.LISTENS or port.protocol == "udp"]
+    for pid in facts.holders(taking):
+        return f"{facts.command(pid)} (pid {pid})"
     return "another program, which /proc does not show to this user"
 
 
 def _collide(one: Port, other: Port) -> bool:
     same_address = one.ip == other.ip or EVERYWHERE in (one.ip, other.ip)
     return same_address and (one.host, one.protocol) == (other.host, other.protocol)
-
-
-def _inodes(port: Port) -> Iterator[str]:
-    """The sockets that sit on a port of this network namespace, IPv6 ones too.  proc_pid_net(5)"""
-    tables = [Path(f"/proc/self/net/{port.protocol}{version}") for version in ("", "6")]
-    for line in (line for table in tables if table.exists() for line in table.read_text().splitlines()[1:]):
-        fields = line.split()
-        listens = fields[3] == "0A" or port.protocol == "udp"
-        if listens and int(fields[1].rpartition(":")[2], 16) == port.host:
-            yield f"socket:[{fields[9]}]"
-
-
-def _sockets(pid: int) -> set[str]:
-    """What a process has open.  proc_pid_fd(5)"""
-    opened = set()
-    with suppress(OSError):  # ended, or not ours to look into
-        for fd in os.listdir(f"/proc/{pid}/fd"):
-            with suppress(OSError):
-                opened.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
-    return opened

@@ -1,7 +1,10 @@
 """Finders as a whole: many causes, an order that can be read, and never a second error on top of the first."""
 
 import errno
+import itertools
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from scratchlab import linux
 from scratchlab.errors import KernelError, causes, facts, keep_causes
 from scratchlab.errors.cause import Asked, Cause
 from scratchlab.linux import Cap
+from tests.command_line import ENVIRONMENT
 from tests.conftest import in_child, needs_root
 from tests.errors import (
     test_cgroup_causes,
@@ -36,11 +40,11 @@ def test_at_least_100_distinct_causes_are_provoked() -> None:
 
 
 @pytest.mark.parametrize("arguments", STRANGE)
-@pytest.mark.parametrize("symbol", sorted({*causes.ANY, *(symbol for _, symbol in causes.CAUSES)}))
-def test_no_finder_fails_whatever_the_arguments(symbol: str, arguments: dict[str, str]) -> None:
+def test_no_finder_fails_whatever_the_arguments(arguments: dict[str, str]) -> None:
+    symbols = {*causes.ANY, *(symbol for _, symbol in causes.CAUSES)}
     calls = {call for call, _ in causes.CAUSES} | {"nonsense"}
 
-    for call in calls:
+    for call, symbol in itertools.product(calls, symbols):
         found = causes.find(call, symbol, arguments)
         assert found is None or (isinstance(found, Cause) and found.why)
 
@@ -89,6 +93,21 @@ def test_a_walk_over_all_processes_ends_in_time(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(facts, "PATIENCE", 0.0)
 
     assert list(facts.pids()) == []
+
+
+def test_where_nothing_fails_nothing_of_it_is_imported() -> None:
+    program = "import sys; import scratchlab.container; print(*sys.modules)"
+    brought = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
+
+    assert "scratchlab.errors" in brought.split()
+    assert not {"scratchlab.errors.causes", "scratchlab.errors.explanation", "ast", "dis"} & set(brought.split())
+
+
+def test_a_hint_is_one_line_whatever_a_file_is_called(tmp_path: Path) -> None:
+    (tmp_path / "two\nlines").touch()
+    error = KernelError("open", {"pathname": f'"{tmp_path}/missing"'}, errno.ENOENT)
+
+    assert r"two\nlines" in error.hint and "\n" not in error.hint
 
 
 def test_no_cause_is_better_than_a_wrong_one() -> None:

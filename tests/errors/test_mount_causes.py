@@ -1,15 +1,17 @@
 """Mounts: what is refused, by which rule, and who is in the way. Each is provoked for real, in a mount table of its own."""
 
 import os
+import shutil
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from scratchlab import linux
 from scratchlab.linux import At, Clone, Mount, MountAttr
-from tests.conftest import held, needs_root
+from tests.conftest import held, needs, needs_root
 from tests.errors.filters import refuse
 from tests.errors.provoked import nobody, own_mounts, own_user_namespace, says, without_capabilities
 
@@ -90,6 +92,13 @@ def move_out_of_shared(here: str) -> None:
         linux.mkdir(f"{here}/{name}")
     tmpfs(f"{here}/a")
     linux.mount(f"{here}/a", f"{here}/b", None, Mount.MOVE)
+
+
+def too_many(here: str) -> None:
+    tmpfs(here)
+    for number in range(40):  # each doubles what is there
+        linux.mkdir(f"{here}/{number}")
+        linux.mount(here, f"{here}/{number}", None, Mount.BIND | Mount.REC)
 
 
 def overlay(**changed: str) -> Here:
@@ -195,6 +204,7 @@ CASES: dict[str, tuple[Here, str, str]] = {
         "EPERM",
         "SYS_ADMIN is missing: this process",
     ),
+    "too many mounts": (too_many, "ENOSPC", r"holds \d{5,} mounts, and fs.mount-max is \d+"),
     "no such call": (filtered, "ENOSYS", "no mount_setattr: it came with Linux 5.12, or a seccomp filter says so"),
 }
 
@@ -220,10 +230,40 @@ def test_another_process_that_holds_a_mount_is_named(tmp_path: Path) -> None:
     says(act, "EBUSY", r"\d+ \(\S+\): cwd")
 
 
-def test_too_many_mounts_are_counted(tmp_path: Path) -> None:
-    from scratchlab.errors.causes import find
+needs_a_disk = needs(
+    shutil.which("mkfs.ext4") and shutil.which("losetup") and os.path.exists("/dev/loop-control"),
+    "needs loop devices and mkfs.ext4",
+)
 
-    cause = find("mount", "ENOSPC", {"target": f'"{tmp_path}"'})
 
-    assert cause is not None
-    assert f"holds {len(Path('/proc/self/mountinfo').read_text().splitlines())} mounts" in cause.why
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[str]:
+    """A small disk with a filesystem on it."""
+    image = tmp_path / "image"
+    image.write_bytes(bytes(1 << 20))
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    made = subprocess.run(["losetup", "--find", "--show", image], capture_output=True, text=True, check=True).stdout.strip()
+    yield made
+    subprocess.run(["losetup", "--detach", made], check=True)
+
+
+@needs_a_disk
+def test_a_disk_that_another_mount_namespace_holds_is_found_there(disk: str, tmp_path: Path) -> None:
+    def there() -> None:
+        own_mounts()
+        linux.mount(disk, "/mnt", "ext4")
+
+    with held(there) as pid:
+        message = rf"{disk} is mounted already, by other flags: {pid} \(\S+\) at /mnt"
+        says(lambda: (own_mounts(), linux.mount(disk, str(tmp_path), "ext4", Mount.RDONLY)), "EBUSY", message)
+
+
+@needs_a_disk
+def test_a_disk_that_holds_another_filesystem_is_told(disk: str, tmp_path: Path) -> None:
+    other = next(
+        name for name in Path("/proc/filesystems").read_text().split() if name in ("squashfs", "iso9660", "vfat", "ext2")
+    )
+    wiped = f"{disk} holds no {other} that the kernel can read"
+    Path(disk).write_bytes(bytes(1 << 16))
+
+    says(lambda: (own_mounts(), linux.mount(disk, str(tmp_path), other)), "EINVAL", wiped)

@@ -32,6 +32,17 @@ def taken_port() -> None:
         socket_call("bind", ("127.0.0.1", 8080))
 
 
+def just_closed() -> None:
+    with socket.socket() as server, socket.socket() as client:
+        server.bind(("127.0.0.1", 8080))
+        server.listen()
+        client.connect(("127.0.0.1", 8080))
+        server.accept()[0].close()  # who closes first keeps the port
+        while client.recv(1):
+            pass
+    socket_call("bind", ("127.0.0.1", 8080))
+
+
 def taken_path() -> None:
     path = f"/tmp/scratchlab-socket-{os.getpid()}"
     try:
@@ -78,7 +89,8 @@ CASES: dict[str, tuple[Act, str, str]] = {
     ),
     "route taken": (alone(same_route), "EEXIST", "there is a route to 10.9.0.0/16 already"),
     "no way there": (alone(lambda: socket_call("connect", ("10.1.2.3", 80))), "ENETUNREACH", "has 0 routes; links: lo"),
-    "port taken": (alone(taken_port), "EADDRINUSE", r"port 8080 is taken: \d+ \(.*this process\): fd"),
+    "port taken": (alone(taken_port), "EADDRINUSE", r"port 8080 is taken by \d+ \(python"),
+    "port of a connection just closed": (alone(just_closed), "EADDRINUSE", "closed a moment ago.*SO_REUSEADDR"),
     "path taken": (taken_path, "EADDRINUSE", "exists already: a socket's file stays when its owner ends"),
     "address of nobody": (alone(lambda: socket_call("bind", ("10.1.2.3", 80))), "EADDRNOTAVAIL", "has the address 10.1.2.3"),
     "low port": (as_nobody(lambda: socket_call("bind", ("127.0.0.1", 80))), "EACCES", "ports below 1024 need CAP_NET_BIND"),

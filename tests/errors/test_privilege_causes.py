@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scratchlab import linux
-from scratchlab.linux import Cap, CapSets, Clone, Mount, Prctl
+from scratchlab.linux import Cap, CapSets, Clone, LandlockFs, LandlockNet, LandlockScope, Mount, Prctl
 from tests.conftest import needs_root
 from tests.errors.filters import refuse
 from tests.errors.provoked import NOBODY, Act, call, nobody, open_, own_mounts, own_user_namespace, says, without_capabilities
@@ -76,6 +76,10 @@ def filtered() -> None:
     linux.sethostname("x")
 
 
+def rules() -> int:
+    return linux.landlock_create_ruleset(LandlockFs.MAKE_DIR, LandlockNet(0), LandlockScope(0), 1)
+
+
 def immutable() -> None:
     with tempfile.NamedTemporaryFile(dir="/var/tmp") as file:
         fcntl.ioctl(file.fileno(), 0x40086602, struct.pack("l", 0x10))  # FS_IOC_SETFLAGS, FS_IMMUTABLE_FL
@@ -129,6 +133,11 @@ CASES: dict[str, tuple[Act, str, str]] = {
     "unknown capability": (lambda: linux.prctl(Prctl.CAPBSET_DROP, 63), "EINVAL", "no capability 63: the last is"),
     "no_new_privs taken back": (lambda: linux.prctl(Prctl.SET_NO_NEW_PRIVS, 0), "EINVAL", "never back to 0"),
     "seccomp without the promise": (lambda: (nobody(), refuse("unshare", promise=False)), "EACCES", "must promise no_new_privs"),
+    "Landlock without the promise": (
+        lambda: (nobody(), linux.landlock_restrict_self(rules())),
+        "EPERM",
+        "must promise no_new_privs",
+    ),
     "hard limit raised": (
         bare(lambda: (linux.setrlimit("RLIMIT_CORE", 1, 1), linux.setrlimit("RLIMIT_CORE", 1, 2))),
         "EPERM",

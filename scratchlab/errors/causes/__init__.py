@@ -7,7 +7,7 @@ explains stays without a hint: no advice is better than wrong advice.
 from collections.abc import Mapping
 
 from scratchlab.errors.cause import Asked, Cause, Finder
-from scratchlab.errors.causes import access, cgroup, execute, ids, mount, network, path, privilege, process
+from scratchlab.errors.causes import access, cgroup, execute, ids, mount, network, overlay, path, privilege, process
 
 CAUSES: dict[tuple[str, str], tuple[Finder, ...]] = {
     # privileges
@@ -52,18 +52,18 @@ CAUSES: dict[tuple[str, str], tuple[Finder, ...]] = {
     # mounts
     ("mount", "EBUSY"): (mount.busy_filesystem,),
     ("mount", "EINVAL"): (
-        mount.overlay_layer,
+        overlay.refused_layer,
         mount.move_or_bind_refused,
         mount.options_refused,
         mount.no_filesystem_there,
     ),
     ("mount", "ENODEV"): (mount.unknown_filesystem,),
-    ("mount", "ENOENT"): (mount.overlay_layer,),
+    ("mount", "ENOENT"): (overlay.refused_layer,),
     ("mount", "ENOSPC"): (mount.too_many_mounts,),
     ("mount", "ENOTBLK"): (mount.no_such_disk,),
-    ("mount", "ENOTDIR"): (mount.overlay_layer, mount.file_and_directory),
+    ("mount", "ENOTDIR"): (overlay.refused_layer, mount.file_and_directory),
     ("mount", "EPERM"): (privilege.lacks_capability, privilege.restricted_by_switch, mount.not_for_user_namespaces),
-    ("mount_setattr", "EINVAL"): (mount.not_mounted,),
+    ("mount_setattr", "EINVAL"): (mount.ids_not_translated, mount.not_mounted),
     ("pivot_root", "EBUSY"): (mount.cannot_pivot,),
     ("pivot_root", "EINVAL"): (mount.cannot_pivot,),
     ("umount2", "EBUSY"): (mount.held_mount,),
@@ -100,7 +100,7 @@ ANY: dict[str, tuple[Finder, ...]] = {
     "ENOENT": (cgroup.refused, path.gone_directory, path.missing_part),
     "ENOMEM": (process.no_memory,),
     "ENOSPC": (cgroup.refused, access.full_filesystem),
-    "ENOSYS": (mount.kernel_too_old,),
+    "ENOSYS": (privilege.no_such_call,),
     "ENOTDIR": (path.not_a_directory,),
     "ENOTEMPTY": (path.not_empty,),
     "ENXIO": (access.no_such_device,),

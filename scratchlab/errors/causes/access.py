@@ -2,11 +2,13 @@
 
 import fcntl
 import os
+import resource
 import stat
 import struct
 
 from scratchlab.errors import facts
 from scratchlab.errors.cause import Asked, Cause
+from scratchlab.errors.causes.privilege import missing
 
 _GETFLAGS, _IMMUTABLE, _APPEND_ONLY = 0x80086601, 0x10, 0x20  # FS_IOC_GETFLAGS and its bits.  ioctl_iflags(2)
 
@@ -76,13 +78,6 @@ def mount_forbids_devices(asked: Asked) -> Cause | None:
     return None
 
 
-def needs_a_promise(asked: Asked) -> Cause | None:
-    """seccomp says EACCES, where landlock says EPERM."""
-    from scratchlab.errors.causes.ids import promise_is_missing
-
-    return promise_is_missing(asked)
-
-
 # -- EROFS, EPERM -----------------------------------------------------------------------------------------------------
 
 
@@ -113,6 +108,8 @@ def immutable(asked: Asked) -> Cause | None:
 
 
 def _inode_flags(path: str) -> int:
+    if not (os.path.isfile(path) or os.path.isdir(path)):  # to open a device may do something
+        return 0
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -127,8 +124,6 @@ def _inode_flags(path: str) -> int:
 
 def not_the_owner(asked: Asked) -> Cause | None:
     """chmod and chown: a file belongs to its owner."""
-    from scratchlab.errors.causes.privilege import missing
-
     path = next(iter(asked.paths()), "")
     capability = "CAP_FOWNER" if asked.call == "chmod" else "CAP_CHOWN"
     if not os.path.exists(path) or facts.has_capability(capability):
@@ -161,8 +156,6 @@ def full_filesystem(asked: Asked) -> Cause | None:
 
 def too_many_open(_asked: Asked) -> Cause | None:
     """EMFILE: the limit of this process."""
-    import resource
-
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return Cause(
         f"this process may have {soft} files open (hard limit {hard}), and has as many",
@@ -179,8 +172,6 @@ def machine_out_of_files(_asked: Asked) -> Cause | None:
 
 def file_too_large(_asked: Asked) -> Cause | None:
     """EFBIG: the limit on the size of a file."""
-    import resource
-
     soft, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     if soft == resource.RLIM_INFINITY:
         return None
@@ -223,8 +214,7 @@ def _list(users: list[str]) -> str:
 def busy_directory(asked: Asked) -> Cause | None:
     """EBUSY from rmdir, unlink and rename: something is mounted there."""
     for path in asked.paths():
-        real = os.path.realpath(path)
-        below = [mount.target for mount in facts.mounts() if mount.target == real or mount.target.startswith(f"{real}/")]
-        if below:
-            return Cause(f"something is mounted there: {', '.join(below[:5])}", f"findmnt -R {path}", f"{asked.call}(2)")
+        here = [path] if facts.is_mount_point(path) else facts.mounted_below(path)
+        if here:
+            return Cause(f"something is mounted there: {', '.join(here[:5])}", f"findmnt -R {path}", f"{asked.call}(2)")
     return None

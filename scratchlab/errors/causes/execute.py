@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import stat
 
 from scratchlab.errors import facts
@@ -82,8 +83,6 @@ def not_a_program(asked: Asked) -> Cause | None:
 
 def too_many_words(_asked: Asked) -> Cause | None:
     """E2BIG: arguments and environment share a quarter of the stack."""
-    import resource
-
     soft, _ = resource.getrlimit(resource.RLIMIT_STACK)
     most = "6 MB" if soft == resource.RLIM_INFINITY else f"{max(soft // 4, 131072)} bytes"
     return Cause(f"arguments and environment may be {most} together, and one word 128 KiB", "getconf ARG_MAX; env | wc -c", _PAGE)

@@ -1,7 +1,6 @@
 """Mounts: what is one, what is shared, what is locked, who holds it.  mount(2), umount2(2), pivot_root(2)"""
 
 import os
-import re
 
 from scratchlab.errors import facts
 from scratchlab.errors.cause import Asked, Cause
@@ -49,7 +48,7 @@ def move_or_bind_refused(asked: Asked) -> Cause | None:
         return _cannot_move(source)
     if asked.has("mountflags", "BIND"):
         place = facts.mount_of(source)
-        if place and "unbindable" in _propagation(place.number):
+        if place and "unbindable" in place.propagation:
             return Cause(f"{place.target} is unbindable", "findmnt -o TARGET,PROPAGATION", _SHARED)
         return Cause(
             f"{source} is in a mount of another mount namespace, or has locked mounts below it: bind with REC",
@@ -64,7 +63,7 @@ def _cannot_move(source: str) -> Cause | None:
     place = facts.mount_of(source)
     if not facts.is_mount_point(source):
         return Cause(f"{source} is not a mount point, and only a mount can be moved", f"findmnt {source}", "mount(2)")
-    above = next((mount for mount in facts.mounts() if place and mount.number == place.parent), None)
+    above = _parent(place)
     if above and above.shared:
         return Cause(
             f"{source} lies in the shared mount {above.target}, which nothing can be moved out of",
@@ -72,11 +71,6 @@ def _cannot_move(source: str) -> Cause | None:
             _SHARED,
         )
     return None
-
-
-def _propagation(number: str) -> list[str]:
-    line = next((line for line in facts.text("/proc/self/mountinfo").splitlines() if line.startswith(f"{number} ")), "")
-    return line.partition(" - ")[0].split(" ")[6:]
 
 
 # -- pivot_root -------------------------------------------------------------------------------------------------------
@@ -101,7 +95,7 @@ def cannot_pivot(asked: Asked) -> Cause | None:
             "findmnt -o TARGET,PROPAGATION",
             _SHARED,
         )
-    if place and not os.path.realpath(old).startswith(os.path.realpath(new)):
+    if place and not facts.lies_in(old, new):
         return Cause(f"{old} must be {new} itself or below it", f"realpath {new} {old}", "pivot_root(2)")
     return Cause(
         f"{new} must be a mount point that is not shared: bind-mount it on itself, after private_mounts",
@@ -114,48 +108,6 @@ def _parent(place: facts.Mounted | None) -> facts.Mounted | None:
     return next((mount for mount in facts.mounts() if place and mount.number == place.parent), None)
 
 
-# -- overlay ----------------------------------------------------------------------------------------------------------
-
-
-def overlay_layer(asked: Asked) -> Cause | None:
-    """A layer that is missing, or where the kernel cannot use it."""
-    if asked.text("filesystemtype") != "overlay":
-        return None
-    layers = dict(re.findall(r"(upperdir|workdir)=([^,]*)", asked.text("data")))
-    lower = re.search(r"lowerdir=([^,]*)", asked.text("data"))
-    for layer in [*(lower[1].split(":") if lower else []), *layers.values()]:
-        if layer and not os.path.isdir(layer):
-            return Cause(
-                f"the layer {layer} {'is not a directory' if os.path.exists(layer) else 'does not exist'}",
-                f"ls -ld {layer}",
-                "mount(8)",
-            )
-    return _upper_and_work(layers.get("upperdir", ""), layers.get("workdir", ""))
-
-
-def _upper_and_work(upper: str, work: str) -> Cause | None:
-    ours, theirs = facts.mount_of(upper), facts.mount_of(work)
-    if not upper or not ours:
-        return None
-    if not work:
-        return Cause("an upperdir needs a workdir, on the same filesystem", "findmnt -t overlay", "mount(8)")
-    if theirs and ours.number != theirs.number:
-        return Cause(
-            f"workdir is in the mount {theirs.target}, and upperdir in {ours.target}: they must be in the same",
-            f"findmnt -T {work}",
-            "mount(8)",
-        )
-    if ours.fstype == "overlay":
-        return Cause(
-            f"upperdir lies on an overlay itself ({ours.target}), which it cannot: put it on a tmpfs",
-            f"findmnt -T {upper}",
-            "mount(8)",
-        )
-    if os.path.realpath(work).startswith(os.path.realpath(upper)):
-        return Cause("workdir must not be in upperdir, nor the reverse", f"realpath {upper} {work}", "mount(8)")
-    return None
-
-
 # -- in a user namespace ----------------------------------------------------------------------------------------------
 
 
@@ -164,11 +116,10 @@ def not_for_user_namespaces(asked: Asked) -> Cause | None:
     if facts.in_initial_user_namespace() or not facts.has_capability("CAP_SYS_ADMIN"):
         return None
     fstype, page = asked.text("filesystemtype"), "user_namespaces(7)"
-    if fstype in ("proc", "sysfs") and (covered := _covered(f"/{'sys' if fstype == 'sysfs' else 'proc'}")):
+    tree = {"proc": "/proc", "sysfs": "/sys"}.get(fstype, "")
+    if tree and (covered := facts.mounted_below(tree)):
         return Cause(
-            f"a new {fstype} would show what is covered in the one here: {', '.join(covered[:4])}",
-            f"findmnt -R /{fstype[:4].rstrip('f')}",
-            page,
+            f"a new {fstype} would show what is covered in the one here: {', '.join(covered[:4])}", f"findmnt -R {tree}", page
         )
     if fstype in ("proc", "sysfs", "mqueue"):
         kind = {"proc": "pid", "sysfs": "network", "mqueue": "IPC"}[fstype]
@@ -190,38 +141,36 @@ def not_for_user_namespaces(asked: Asked) -> Cause | None:
     return None
 
 
-def _covered(tree: str) -> list[str]:
-    return [mount.target for mount in facts.mounts() if mount.target.startswith(f"{tree}/")]
-
-
 # -- EBUSY, ENOSPC and the rest ---------------------------------------------------------------------------------------
 
 
 def held_mount(asked: Asked) -> Cause | None:
     """EBUSY of umount2: what is mounted below, or who works there."""
-    target = os.path.realpath(asked.text("target"))
-    below = [mount.target for mount in facts.mounts() if mount.target.startswith(f"{target}/")]
-    if below:
+    target = asked.text("target")
+    if below := facts.mounted_below(target):
         return Cause(f"something is mounted below it: {', '.join(below[:5])}", f"findmnt -R {target}", "umount2(2)")
-    users = facts.using(lambda link: link == target or link.startswith(f"{target}/"))
+    users = facts.using_below(target)
     said = "; ".join(users[:5]) or "none that can be seen from here; a loop device or a swap file, perhaps"
     return Cause(f"somebody works there or has a file open (who and how): {said}", f"fuser -vm {target}", "umount2(2)")
 
 
 def busy_filesystem(asked: Asked) -> Cause | None:
     """EBUSY of mount: the same again, or read-only while somebody writes."""
-    target = os.path.realpath(asked.text("target"))
+    target = asked.text("target")
     if asked.has("mountflags", "REMOUNT"):
-        users = facts.using(lambda link: link.startswith(f"{target}/"), ("fd",))
+        users = facts.using_below(target, ("fd",))
         return Cause(
             f"files are open for writing there: {'; '.join(users[:5]) or 'by nobody who can be seen'}",
             f"fuser -vm {target}",
             "mount(2)",
         )
     source = asked.text("source")
-    places = [mount.target for mount in facts.mounts() if mount.source == source]
-    where = f"{source} is mounted already, at {', '.join(places[:5])}" if places else f"something is mounted at {target} already"
-    return Cause(f"{where}, or in use", f"findmnt -S {source}", "mount(2)")
+    places = [f"here at {mount.target}" for mount in facts.mounts() if mount.source == source] or facts.mounting(source)
+    if not places:
+        return Cause(f"something at {target} is mounted already, or in use", f"findmnt {target}", "mount(2)")
+    return Cause(
+        f"{source} is mounted already, by other flags: {', '.join(places[:5])}", f"findmnt -S {source}; lsns -t mnt", "mount(2)"
+    )
 
 
 def not_mounted(asked: Asked) -> Cause | None:
@@ -238,6 +187,18 @@ def not_mounted(asked: Asked) -> Cause | None:
     if asked.call == "umount2" and os.path.realpath(path) == "/":
         return Cause("/ is the root of this mount namespace, which stays mounted", "findmnt /", "umount2(2)")
     return None
+
+
+def ids_not_translated(asked: Asked) -> Cause | None:
+    """EINVAL and EPERM of an id-mapped mount."""
+    if not asked.has("attr_set", "IDMAP"):
+        return None
+    behind = facts.link(f"/proc/self/fd/{asked.text('dirfd')}") or asked.text("pathname")
+    return Cause(
+        f"the filesystem of {behind} does not translate ids, or it has one mount that does already, or this one is attached",
+        f"stat -f -c %T {behind}",
+        "mount_setattr(2)",
+    )
 
 
 def too_many_mounts(_asked: Asked) -> Cause | None:
@@ -263,23 +224,4 @@ def no_filesystem_there(asked: Asked) -> Cause | None:
         f"{asked.text('source')} holds no {asked.text('filesystemtype')} that the kernel can read",
         f"blkid {asked.text('source')}",
         "mount(2)",
-    )
-
-
-def kernel_too_old(asked: Asked) -> Cause | None:
-    """ENOSYS: a call that this kernel lacks, or that a filter hides."""
-    since = {
-        "mount_setattr": "5.12",
-        "openat2": "5.6",
-        "clone3": "5.3",
-        "landlock_create_ruleset": "5.13",
-        "close_range": "5.9",
-        "pidfd_open": "5.3",
-    }
-    version = since.get(asked.call)
-    known = f": it came with Linux {version}" if version else ""
-    return Cause(
-        f"this kernel has no {asked.call}{known}, or a seccomp filter says so",
-        "uname -r; grep Seccomp /proc/self/status",
-        "syscalls(2)",
     )

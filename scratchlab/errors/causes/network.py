@@ -70,22 +70,22 @@ def port_taken(asked: Asked) -> Cause | None:
             f"{path} exists already: a socket's file stays when its owner ends. Remove it first", f"ls -l {path}", "unix(7)"
         )
     _, port = _address(asked)
-    inodes = _sockets_on(port)
-    if not inodes and os.path.exists("/proc/self/net/tcp"):
-        return Cause(f"port {port} was taken, and is free by now", f"ss -ltnup sport = :{port}", "ip(7)")
-    holders = facts.using(lambda link: link in inodes, ("fd",))
-    said = "; ".join(holders[:3]) or "by a process that cannot be seen from here"
-    return Cause(f"port {port} is taken: {said}", f"ss -ltnup sport = :{port}", "ip(7)")
+    return _holder_of(port)
 
 
-def _sockets_on(port: int) -> set[str]:
-    """The sockets that sit on a port of this network namespace.  proc_pid_net(5)"""
-    rows = [
-        line.split()
-        for table in ("tcp", "tcp6", "udp", "udp6")
-        for line in facts.text(f"/proc/self/net/{table}").splitlines()[1:]
-    ]
-    return {f"socket:[{row[9]}]" for row in rows if len(row) > 9 and int(row[1].rpartition(":")[2], 16) == port}
+def _holder_of(port: int) -> Cause:
+    check, sockets = f"ss -tanup sport = :{port}", facts.sockets_on(port)
+    if not sockets and os.path.exists("/proc/self/net/tcp"):
+        return Cause(f"port {port} was taken, and is free by now", check, "ip(7)")
+    if sockets and all(socket.state == facts.TIME_WAIT for socket in sockets):
+        return Cause(
+            f"a connection on port {port} was closed a moment ago, and the kernel keeps the port for a minute: set SO_REUSEADDR",
+            check,
+            "socket(7)",
+        )
+    holders = facts.holders(socket.link for socket in sockets)
+    said = f"by {facts.named(holders[:3])}" if holders else "by a process that cannot be seen from here"
+    return Cause(f"port {port} is taken {said}", check, "ip(7)")
 
 
 def no_such_address(asked: Asked) -> Cause | None:

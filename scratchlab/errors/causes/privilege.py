@@ -143,6 +143,23 @@ def seccomp_filter(_asked: Asked) -> Cause | None:
     )
 
 
+# Which Linux brought the calls that an older one may lack.
+SINCE = {
+    "clone3": "5.3", "pidfd_open": "5.3", "openat2": "5.6", "close_range": "5.9", "mount_setattr": "5.12",
+    "landlock_create_ruleset": "5.13",
+}  # fmt: skip
+
+
+def no_such_call(asked: Asked) -> Cause | None:
+    """ENOSYS: a call that this kernel lacks, or that a filter hides."""
+    known = f": it came with Linux {SINCE[asked.call]}" if asked.call in SINCE else ""
+    return Cause(
+        f"this kernel has no {asked.call}{known}, or a seccomp filter says so",
+        "uname -r; grep Seccomp /proc/self/status",
+        "syscalls(2)",
+    )
+
+
 def security_module(_asked: Asked) -> Cause | None:
     """AppArmor or SELinux may refuse what capabilities allow."""
     label = facts.text("/proc/self/attr/current").rstrip("\0\n")
@@ -155,14 +172,14 @@ def security_module(_asked: Asked) -> Cause | None:
 
 def device_group(asked: Asked) -> Cause | None:
     """A control group of version 1 may forbid a device."""
-    group = next((line.split(":", 2)[2] for line in facts.text("/proc/self/cgroup").splitlines() if ":devices:" in line), "/")
+    group = facts.control_group("devices")
     device = asked.call == "mknod" or any(os.path.exists(path) and os.stat(path).st_rdev for path in asked.paths())
-    if not device or group == "/":
-        return None
     # The list shows what is allowed one by one; where all but a few are, the kernel tells nobody which.
-    listed = ", ".join(facts.text(f"/sys/fs/cgroup/devices{group}/devices.list").splitlines())
+    listed = ", ".join(facts.text(f"{group}/devices.list").splitlines())
+    if not device or not listed or facts.is_mount_point(group):  # the top of the tree allows all
+        return None
     return Cause(
-        f"this is a device, and the control group {group} allows only some (it lists: {listed or 'nothing'})",
-        f"cat /sys/fs/cgroup/devices{group}/devices.list",
+        f"this is a device, and the control group {group} allows only some (it lists: {listed})",
+        f"cat {group}/devices.list",
         "cgroups(7)",
     )

@@ -118,27 +118,17 @@ def no_memory(_asked: Asked) -> Cause | None:
 
 def group_is_full(_asked: Asked) -> Cause | None:
     """EAGAIN of fork: pids.max of a control group, ours or one above."""
-    for controllers, path in _groups():
-        base = f"/sys/fs/cgroup/{controllers}" if controllers else _unified()
-        while base and path:
-            most, now = facts.text(f"{base}{path}/pids.max"), facts.text(f"{base}{path}/pids.current")
-            if most.isdecimal() and now.isdecimal() and int(now) >= int(most):
-                return Cause(
-                    f"the control group {path} holds {now} processes and threads, and pids.max is {most}",
-                    f"cat {base}{path}/pids.max",
-                    "cgroups(7)",
-                )
-            path = os.path.dirname(path) if path != "/" else ""
+    group = facts.control_group("pids")
+    while group and os.path.isdir(group):
+        most, now = facts.text(f"{group}/pids.max"), facts.text(f"{group}/pids.current")
+        if most.isdecimal() and now.isdecimal() and int(now) >= int(most):
+            return Cause(
+                f"the control group {group} holds {now} processes and threads, and pids.max is {most}",
+                f"cat {group}/pids.max",
+                "cgroups(7)",
+            )
+        group = os.path.dirname(group) if group != "/" else ""
     return None
-
-
-def _groups() -> list[tuple[str, str]]:
-    rows = [line.split(":", 2) for line in facts.text("/proc/self/cgroup").splitlines()]
-    return [(controllers, path) for _, controllers, path in rows if controllers in ("pids", "")]
-
-
-def _unified() -> str:
-    return next((mount.target for mount in facts.mounts() if mount.fstype == "cgroup2"), "")
 
 
 def user_is_full(_asked: Asked) -> Cause | None:

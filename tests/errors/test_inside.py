@@ -1,0 +1,52 @@
+"""Causes are found where the call failed: in an agent that has left Python's files behind, and in a process of one's own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scratchlab import Sandbox, linux, stages
+from scratchlab.errors import KernelError
+from tests.command_line import ENVIRONMENT
+from tests.conftest import needs_root
+
+pytestmark = needs_root
+
+
+def test_after_pivot_an_agent_still_finds_causes(busybox_rootfs: Path) -> None:
+    # In here, so that they travel by value: the agent cannot import a test.
+    def missing_directory() -> None:
+        linux.mkdir("/nowhere/below")
+
+    def ring_of_links() -> None:
+        linux.symlink("b", "/tmp/a")
+        linux.symlink("a", "/tmp/b")
+        linux.chdir("/tmp/a")
+
+    with Sandbox("test") as box:
+        box.apply(stages.unshare_mount)
+        box.apply(stages.private_mounts)
+        box.apply(stages.pivot, str(busybox_rootfs))
+        box.apply(stages.tmpfs, "/tmp")
+
+        with pytest.raises(KernelError, match=r"/nowhere does not exist, so nothing can be below it: mkdir -p /nowhere"):
+            box.apply(missing_directory)
+        with pytest.raises(KernelError, match=r"in a ring: /tmp/a → /tmp/b → /tmp/a"):
+            box.apply(ring_of_links)
+        with pytest.raises(KernelError, match=r"no filesystem 'nosuchfs'"):
+            box.apply(lambda: linux.mount("x", "/tmp", "nosuchfs"))
+
+
+def test_a_stage_that_is_called_directly_finds_causes_after_pivot(busybox_rootfs: Path) -> None:
+    program = f"""
+from scratchlab import linux, stages
+stages.unshare_mount(); stages.private_mounts(); stages.pivot({str(busybox_rootfs)!r})
+try:
+    linux.mkdir("/nowhere/below")
+except OSError as error:
+    print(error.hint)
+"""
+    done = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+
+    assert done.stdout.startswith("/nowhere does not exist, so nothing can be below it"), done
