@@ -117,6 +117,38 @@ def exec_(arguments: argparse.Namespace) -> int:
         return _attached(box, words, env, arguments.workdir or found.facts["workdir"], signals)
 
 
+def scoreboard(arguments: argparse.Namespace) -> int:
+    """Try every attack against the default container. Status 1 if one got out."""
+    from scratchlab.trials import scoreboard
+
+    container = _to_attack(arguments, "scratchlab scoreboard")
+    table = scoreboard(container, progress=_progress() if sys.stderr.isatty() else None, careless=arguments.without)
+    print(json.dumps(table.to_data(), indent=2) if arguments.json else table)
+    return 1 if table.got_out else 0
+
+
+def ablate(arguments: argparse.Namespace) -> int:
+    """Try the same without each stage. Status 1 if an attack got out of the whole container."""
+    from scratchlab.trials import ablate
+
+    container = _to_attack(arguments, "scratchlab ablate")
+    matrix = ablate(container, progress=_progress() if sys.stderr.isatty() else None)
+    print(json.dumps(matrix.to_data(), indent=2) if arguments.json else matrix)
+    return 1 if matrix.got_out else 0
+
+
+def _to_attack(arguments: argparse.Namespace, command: str) -> Any:
+    """The default container, perhaps without some stages. Raises before anything is tried what no attack could work with."""
+    from scratchlab.container import Container
+    from scratchlab.trials.hosts import Guest, without
+
+    _need_root("attack a container", command)
+    container = without(Container(arguments.rootfs, ()), *arguments.without)
+    Guest(*container).plan()
+    container.check()
+    return container
+
+
 def ps(_arguments: argparse.Namespace) -> int:
     """List what runs, one line each."""
     rows = [("NAME", "PID", "PORTS", "COMMAND")]

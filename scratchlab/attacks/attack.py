@@ -12,9 +12,11 @@ import signal
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn, ParamSpec
 
-from scratchlab.errors import KernelError
+from scratchlab.errors import KernelError, StageError
 
 P = ParamSpec("P")
+
+DISPOSABLE = "scratchlab.disposable=1"
 
 
 class Evidence(NamedTuple):
@@ -47,6 +49,8 @@ def attack(
     def decorate(function: Callable[P, Evidence]) -> Callable[P, Evidence]:
         @functools.wraps(function)
         def apart(*args: P.args, **kwargs: P.kwargs) -> Evidence:
+            if disposable:
+                refuse_unless_disposable(function.__name__)
             return _in_child(lambda: function(*args, **kwargs), seconds)
 
         del apart.__wrapped__  # a stage is performed without its wrapper; an attack never is
@@ -61,6 +65,24 @@ def about(attack: Attack) -> About:
     """What an attack carries."""
     found: About = attack.about  # type: ignore[attr-defined]
     return found
+
+
+def is_disposable() -> bool:
+    """Whether this machine was booted to be thrown away: it says so to its kernel.  kernel-command-line(7)"""
+    try:
+        with open("/proc/cmdline") as line:
+            return DISPOSABLE in line.read().split()
+    except OSError:
+        return False
+
+
+def refuse_unless_disposable(name: str) -> None:
+    """Raise StageError where an attack would act on a machine that somebody needs."""
+    if not is_disposable():
+        raise StageError(
+            f"{name} acts on the whole machine, and this one is not there to be thrown away",
+            f"boot one with {DISPOSABLE} on the kernel's command line (check: cat /proc/cmdline)",
+        )
 
 
 # -- in a child -------------------------------------------------------------------------------------------------------

@@ -2,20 +2,23 @@
 
 import os
 import stat
+import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from scratchlab import linux
 from scratchlab.attacks import Evidence, weaknesses
+from scratchlab.attacks.machine import CORE_PATTERN
 from scratchlab.container import Container
-from scratchlab.errors import StageError
+from scratchlab.errors import InputError, StageError
 from scratchlab.linux.loop import loop_device
 from scratchlab.linux.proc import parse_mountinfo
+from scratchlab.rootfs.layer import unpack
 from scratchlab.sandbox import Sandbox
 from scratchlab.stages import Step, capabilities, step
-from scratchlab.trials.hosts import own_host
+from scratchlab.trials.hosts import Guest, own_host
 from scratchlab.trials.lab import Lab, gossip, key
 
 VOLUME = "/scratchlab-volume"  # where the lab's folder is mounted in a container
@@ -129,7 +132,55 @@ def _with_volume(lab: Lab, container: Container | None) -> Container:
 
 def _inside(lab: Lab, container: Container) -> str:
     """Where the container finds the lab's folder: without a root of its own, where the host does."""
-    return str(lab.volume) if {"pivot", "chroot"} <= container.left_out else VOLUME
+    return VOLUME if {"pivot", "chroot"} & {item.name for item in Guest(*container).plan()} else str(lab.volume)
+
+
+@bait("core_pattern", "release_agent")
+def root_of_a_machine(lab: Lab, container: Container | None) -> Iterator[Bait]:
+    """A folder with a program for the kernel to run; afterwards the kernel's setting is put back."""
+    visited = _with_volume(lab, container)
+    before = Path(CORE_PATTERN).read_text()
+
+    def look(_: Evidence) -> str:
+        proof = lab.volume / "proof"
+        return "a program of the container ran on the host" if proof.exists() and proof.read_text() == lab.secret else ""
+
+    try:
+        yield Bait(lambda _: (_inside(lab, visited), str(lab.volume)), look, visited)
+    finally:
+        if Path(CORE_PATTERN).read_text() != before:
+            linux.write_file(CORE_PATTERN, before)
+
+
+@bait("image_tar")
+def image(lab: Lab, _container: Container | None) -> Iterator[Bait]:
+    """Somebody else's image, which the host unpacks for a new container."""
+    tar, outside, root = (lab.directory / name for name in ("image.tar", "outside", "image"))
+    outside.mkdir()
+    root.mkdir()
+
+    def look(_: Evidence) -> str:
+        naive_unpack(tar, root) if "unpack" in lab.careless else _refused(tar, root)
+        files = sorted(path.name for path in outside.iterdir())
+        disks = [path.name for path in root.iterdir() if path.is_block_device()]
+        return f"outside of the image lie {', '.join(files)}; devices in it: {', '.join(disks)}" if files or disks else ""
+
+    yield Bait(lambda _: (str(tar), str(outside), DISK), look)
+
+
+DISK = os.makedev(240, 0)  # a number for local use, behind which there is nothing
+
+
+def naive_unpack(tar: Path, directory: Path) -> None:
+    """Unpack as Python did before its version 3.12, and many tools before it: whatever the tar says."""
+    with tarfile.open(tar) as image:
+        image.extraction_filter = lambda member, _path: member
+        image.extractall(directory)
+
+
+def _refused(tar: Path, directory: Path) -> None:
+    with suppress(InputError):
+        unpack(tar, directory)
 
 
 # -- processes --------------------------------------------------------------------------------------------------------

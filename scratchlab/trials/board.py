@@ -1,13 +1,13 @@
 """The scoreboard: every attack, tried, as a table that reads well in a terminal."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
 
 from scratchlab.attacks import ATTACKS
 from scratchlab.container import Container
 from scratchlab.errors import InputError
 from scratchlab.sandbox import Sandbox
-from scratchlab.trials.trial import GOT_OUT, Verdict, attempt
+from scratchlab.trials.trial import GOT_OUT, STOPPED, Verdict, attempt
 
 WIDEST = 100  # characters of evidence in a line
 
@@ -24,11 +24,15 @@ class Scoreboard(NamedTuple):
         """The attacks that got out, by name."""
         return [verdict.attack for verdict in self.verdicts if verdict.outcome == GOT_OUT]
 
+    def to_data(self) -> list[dict[str, Any]]:
+        """The table as JSON can carry it."""
+        return [verdict._asdict() for verdict in self.verdicts]
+
     def __getitem__(self, attack: str) -> Verdict:  # type: ignore[override]
         return next(verdict for verdict in self.verdicts if verdict.attack == attack)
 
     def __repr__(self) -> str:
-        rows = [("attack", "outcome", "walls", "evidence"), *map(_row, self.verdicts)]
+        rows = [("attack", "outcome", "stopped by", "evidence"), *map(_row, self.verdicts)]
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         return "\n".join(
             "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip() for row in rows
@@ -37,17 +41,27 @@ class Scoreboard(NamedTuple):
 
 def _row(verdict: Verdict) -> tuple[str, str, str, str]:
     seen = verdict.seen if len(verdict.seen) <= WIDEST else verdict.seen[: WIDEST - 1] + "…"
-    return verdict.attack, verdict.outcome, ", ".join(verdict.walls), seen
+    by = ", ".join(verdict.walls) if verdict.outcome == STOPPED else ""
+    return verdict.attack, verdict.outcome, by, seen
 
 
-def scoreboard(subject: Container | Sandbox, *attacks: str, progress: Progress | None = None) -> Scoreboard:
+def scoreboard(
+    subject: Container | Sandbox, *attacks: str, progress: Progress | None = None, careless: Collection[str] = ()
+) -> Scoreboard:
     """Try attacks, by default all, each in a fresh container or in a living sandbox. Gives a table."""
-    if unknown := set(attacks) - set(ATTACKS):
-        raise InputError(f"no such attack: {', '.join(sorted(unknown))}", f"there are {', '.join(ATTACKS)}")
-    names = attacks or tuple(ATTACKS)
+    names = checked(attacks)
     verdicts = []
     for number, name in enumerate(names):
         if progress:
             progress(name, number / len(names))
-        verdicts.append(attempt(subject, ATTACKS[name]))
+        verdicts.append(attempt(subject, ATTACKS[name], careless))
+    if progress:
+        progress("", 1)
     return Scoreboard(tuple(verdicts))
+
+
+def checked(attacks: tuple[str, ...]) -> tuple[str, ...]:
+    """The attacks that are asked for, or all. Raises InputError for one that does not exist."""
+    if unknown := set(attacks) - set(ATTACKS):
+        raise InputError(f"no such attack: {', '.join(sorted(unknown))}", f"there are {', '.join(ATTACKS)}")
+    return attacks or tuple(ATTACKS)

@@ -55,8 +55,8 @@ def little_memory(_lab: Lab, container: Container | None) -> Iterator[Bait]:
     yield Bait(told, look, container and container._replace(memory=container.memory and SMALL_MEMORY))
 
 
-# Two loops that want 0.05 s each, all at once: more than any share below one CPU gives in a period of 0.1 s.
-LOOPS, SECONDS = 2, 0.05
+# Two loops that want 0.03 s each, all at once: more than any share below one CPU gives in a period of 0.1 s.
+LOOPS, SECONDS = 2, 0.03
 SLACK_US = 5_000  # of each loop: the kernel hands out a quota in slices of this length
 
 

@@ -6,18 +6,21 @@ from contextlib import contextmanager
 from scratchlab.attacks import weaknesses
 from scratchlab.container import APART, Container
 from scratchlab.sandbox import Sandbox
-from scratchlab.stages import STAGES, Step, about, private_mounts, step, unshare_mount
+from scratchlab.stages import Step, about, private_mounts, step, unshare_mount
 
 
 class Guest(Container):
-    """A container on a host that is thrown away with it."""
+    """A container on a host to throw away: what it does to that host's mounts is nobody's harm."""
 
     def _refuse_harm(self, steps: list[Step]) -> None:
-        """Nothing to refuse: what it harms is ours, and goes with it."""
+        super()._refuse_harm([item for item in steps if "mnt" not in about(item.stage).needs])
 
 
-# What a stage makes that others build on; and what would act on the host without it, by the kind of namespace.
-BUILT_ON = {"veth": ("nat", "input_drop", "publish")}
+# Walls of the host's own tools, which are in no container's plan: rootfs.layer.unpack.
+HOST_WALLS = {"unpack"}
+
+# What a stage makes that others build on.
+BUILT_ON = {"veth": ("nat", "input_drop", "publish"), "devices": ("mask",)}
 
 
 def without(container: Container, *stages: str) -> Container:
@@ -27,7 +30,7 @@ def without(container: Container, *stages: str) -> Container:
         kind = APART.get(name) if name != "private_mounts" else None
         plan = Guest(*container).plan()
         left_out |= {item.name for item in plan if kind and kind in about(item.stage).needs} | {*BUILT_ON.get(name, ())}
-    return container._replace(left_out=frozenset(left_out & STAGES.keys()))
+    return container._replace(left_out=frozenset(left_out - HOST_WALLS))
 
 
 @contextmanager

@@ -24,10 +24,11 @@ class Lab(NamedTuple):
     directory: Path  # of the host's, outside the root filesystem but on the same disk
     marker: Path  # a file in it that holds the secret
     volume: Path  # a folder in it to be mounted in the container
+    careless: frozenset[str]  # walls that are missing on the host itself
 
 
 @contextmanager
-def lab(near: str) -> Iterator[Lab]:
+def lab(near: str, careless: frozenset[str] = frozenset()) -> Iterator[Lab]:
     """A lab beside the directory `near`. It is journalled, so that a killed program's lab goes with the next start."""
     secret = os.urandom(6).hex()
     directory = Path(near).parent / f"{_PREFIX}{os.urandom(6).hex()}"
@@ -39,7 +40,7 @@ def lab(near: str) -> Iterator[Lab]:
         marker, volume = directory / "marker", directory / "volume"
         marker.write_text(secret)
         volume.mkdir()
-        yield Lab(secret, directory, marker, volume)
+        yield Lab(secret, directory, marker, volume, careless)
     finally:
         journal.close()
 
