@@ -162,11 +162,12 @@ def _add_looking(add: Subparsers) -> None:
 
 
 def _add_trials(add: Subparsers) -> None:
-    for name, act, help_ in (
-        ("scoreboard", commands.scoreboard, "attack a container of `run` in every way we know, and say what stopped it"),
-        ("ablate", commands.ablate, "the same without each stage, one by one: what every wall is for"),
+    for name, help_ in (
+        ("scoreboard", "attack a container of `run` in every way we know, and say what stopped it"),
+        ("ablate", "the same without each stage, one by one: what every wall is for"),
     ):
-        trial = _add(add, name, act, help_)
+        trial = _add(add, name, commands.attack, help_)
+        trial.set_defaults(trial=name)
         trial.add_argument("--without", action="append", default=[], metavar="STAGE", help="leave a stage out; may be repeated")
         trial.add_argument("--json", action="store_true", help="print it as JSON")
         trial.add_argument("rootfs", metavar="ROOTFS", help="a directory that holds a root filesystem; it is not changed")

@@ -117,36 +117,18 @@ def exec_(arguments: argparse.Namespace) -> int:
         return _attached(box, words, env, arguments.workdir or found.facts["workdir"], signals)
 
 
-def scoreboard(arguments: argparse.Namespace) -> int:
-    """Try every attack against the default container. Status 1 if one got out."""
-    from scratchlab.trials import scoreboard
+def attack(arguments: argparse.Namespace) -> int:
+    """Try every attack against the default container, perhaps without some stages. Status 1 if one got out."""
+    from scratchlab import trials
 
-    container = _to_attack(arguments, "scratchlab scoreboard")
-    table = scoreboard(container, progress=_progress() if sys.stderr.isatty() else None, careless=arguments.without)
-    print(json.dumps(table.to_data(), indent=2) if arguments.json else table)
-    return 1 if table.got_out else 0
-
-
-def ablate(arguments: argparse.Namespace) -> int:
-    """Try the same without each stage. Status 1 if an attack got out of the whole container."""
-    from scratchlab.trials import ablate
-
-    container = _to_attack(arguments, "scratchlab ablate")
-    matrix = ablate(container, progress=_progress() if sys.stderr.isatty() else None)
-    print(json.dumps(matrix.to_data(), indent=2) if arguments.json else matrix)
-    return 1 if matrix.got_out else 0
-
-
-def _to_attack(arguments: argparse.Namespace, command: str) -> Any:
-    """The default container, perhaps without some stages. Raises before anything is tried what no attack could work with."""
-    from scratchlab.container import Container
-    from scratchlab.trials.hosts import Guest, without
-
-    _need_root("attack a container", command)
-    container = without(Container(arguments.rootfs, ()), *arguments.without)
-    Guest(*container).plan()
-    container.check()
-    return container
+    _need_root("attack a container", f"scratchlab {arguments.trial}")
+    container = trials.on_trial(arguments.rootfs, arguments.without)
+    progress = _progress() if sys.stderr.isatty() else None
+    careless = frozenset(arguments.without)
+    act = trials.ablate if arguments.trial == "ablate" else trials.scoreboard
+    found = act(container, progress=progress, careless=careless)
+    print(json.dumps(found.to_data(), indent=2) if arguments.json else found)
+    return 1 if found.got_out else 0
 
 
 def ps(_arguments: argparse.Namespace) -> int:

@@ -1,6 +1,6 @@
 """Ablation: leave out one stage after the other, and see which attacks get out. Each cell of the matrix was run."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from scratchlab.attacks import ATTACKS, about
@@ -67,7 +67,7 @@ def _columns(words: list[str], count: int = 5) -> list[str]:
     ]
 
 
-def ablate(container: Container, *attacks: str, progress: Progress | None = None) -> Ablation:
+def ablate(container: Container, *attacks: str, progress: Progress | None = None, careless: Collection[str] = ()) -> Ablation:
     """Try attacks, by default all, against a container without each of its stages, one by one. Gives the matrix."""
     names = checked(attacks)
     stages = (*dict.fromkeys(item.name for item in Guest(*container).plan()), *HOST_WALLS)
@@ -76,13 +76,13 @@ def ablate(container: Container, *attacks: str, progress: Progress | None = None
         for done, stage in enumerate(stages):
             if progress:
                 progress(f"{name} without {stage}", (number + done / len(stages)) / len(names))
-            cells[name, stage] = _without(container, name, stage)
-        whole[name] = attempt(container, ATTACKS[name])
-        bare[name] = _without(container, name, *about(ATTACKS[name]).stopped_by)
+            cells[name, stage] = _without(container, name, careless, stage)
+        whole[name] = _without(container, name, careless)
+        bare[name] = _without(container, name, careless, *about(ATTACKS[name]).stopped_by)
     if progress:
         progress("", 1)
     return Ablation(stages, whole, cells, bare)
 
 
-def _without(container: Container, attack: str, *walls: str) -> Verdict:
-    return attempt(without(container, *walls), ATTACKS[attack], HOST_WALLS & {*walls})
+def _without(container: Container, attack: str, careless: Collection[str], *walls: str) -> Verdict:
+    return attempt(without(container, *walls), ATTACKS[attack], HOST_WALLS & {*careless, *walls})

@@ -1,6 +1,6 @@
 """Hosts to throw away: a process with a mount table of its own, on which a container may do what would harm the real one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from scratchlab.attacks import weaknesses
@@ -31,6 +31,14 @@ def without(container: Container, *stages: str) -> Container:
         plan = Guest(*container).plan()
         left_out |= {item.name for item in plan if kind and kind in about(item.stage).needs} | {*BUILT_ON.get(name, ())}
     return container._replace(left_out=frozenset(left_out - HOST_WALLS))
+
+
+def on_trial(rootfs: str, left_out: Sequence[str]) -> Container:
+    """The default container, perhaps without some stages. Raises InputError for what no trial could begin with."""
+    container = without(Container(rootfs, ()), *left_out)
+    Guest(*container).plan()
+    container.check()
+    return container
 
 
 @contextmanager
