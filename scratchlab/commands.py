@@ -119,9 +119,9 @@ def exec_(arguments: argparse.Namespace) -> int:
 
 def attack(arguments: argparse.Namespace) -> int:
     """Try every attack against the default container, perhaps without some stages. Status 1 if one got out."""
+    _need_root("attack a container", f"scratchlab {arguments.trial}")
     from scratchlab import trials
 
-    _need_root("attack a container", f"scratchlab {arguments.trial}")
     container = trials.on_trial(arguments.rootfs, arguments.without)
     progress = _progress() if sys.stderr.isatty() else None
     careless = frozenset(arguments.without)

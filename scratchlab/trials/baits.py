@@ -98,7 +98,7 @@ def _is_setuid(found: os.stat_result) -> bool:
 def host_of_our_own(lab: Lab, container: Container | None) -> Iterator[Bait]:
     """A throw-away host, a process with a mount table of its own, that shares a folder with the container."""
     guest = _with_volume(lab, container)
-    if guest.network == "veth":  # whose stage resolv refuses to work below a shared mount, and does well
+    if guest.network != "host":  # a cable brings resolv, which refuses to work where mounts are shared, and does well
         guest = guest._replace(network="none", publish=())
     with own_host() as host:
         host.play([step(weaknesses.share, str(lab.volume))])
