@@ -44,8 +44,12 @@ def unpack(tar: str | Path, directory: str | Path) -> Unpacked:
             for member in members:
                 _refuse_what_leads_out(member)
             return _unpack(layer, members, root)
-    except tarfile.TarError as error:
+    except (tarfile.TarError, EOFError) as error:  # the second where a compressed one is cut off
         raise InputError(f"{tar} is no layer: {error}", "give a tar archive, as it is or compressed") from None
+    except OSError as error:
+        if isinstance(error, ScratchlabError):
+            raise
+        raise InputError(f"{tar}: {error.strerror}", "give a tar archive, as it is or compressed") from None
 
 
 def _unpack(layer: tarfile.TarFile, members: list[tarfile.TarInfo], root: str) -> Unpacked:
