@@ -2,7 +2,6 @@
 
 import io
 import os
-import tarfile
 
 from scratchlab.attacks.attack import Evidence, attack
 
@@ -11,28 +10,21 @@ DEEP = 64
 
 @attack(
     "tar(5)", "openat2(2)", stopped_by=("unpack",), side="outside",
-    history="CVE-2019-14271, CVE-2018-15664 (docker cp by links), CVE-2007-4559 (Python's tarfile), \"zip slip\" since 1991",
+    history="CVE-2007-4559 (Python's tarfile), CVE-2018-15664 and CVE-2019-14271 (docker cp): an archive that leads its reader out",
 )  # fmt: skip
 def image_tar(path: str, outside: str, disk: int) -> Evidence:
     """Make an image whose entries lead out: by a link that came before, by `..`, by a device node.  tar(5)"""
+    import tarfile  # here: every keeper imports this module, and what it takes to write a tar is 3 ms more
+
+    def add(name: str, content: bytes = b"", **fields: object) -> None:
+        entry = tarfile.TarInfo(name)
+        for field, value in {"size": len(content), **fields}.items():
+            setattr(entry, field, value)
+        image.addfile(entry, io.BytesIO(content))
+
     with tarfile.open(path, "w") as image:
-        image.addfile(_entry("exit", tarfile.SYMTYPE, linkname=outside))
-        _add_file(image, "exit/by-link")
-        _add_file(image, "../" * DEEP + outside.lstrip("/") + "/by-dots")
-        image.addfile(_entry("disk", tarfile.BLKTYPE, devmajor=os.major(disk), devminor=os.minor(disk)))
+        add("exit", type=tarfile.SYMTYPE, linkname=outside)
+        add("exit/by-link", b"was here")
+        add("../" * DEEP + outside.lstrip("/") + "/by-dots", b"was here")
+        add("disk", type=tarfile.BLKTYPE, devmajor=os.major(disk), devminor=os.minor(disk))
     return Evidence(True, "an image of four entries: a link that leads out, a file behind it, a file behind ../.., a disk")
-
-
-def _entry(name: str, kind: bytes, **fields: object) -> tarfile.TarInfo:
-    entry = tarfile.TarInfo(name)
-    entry.type = kind
-    for field, value in fields.items():
-        setattr(entry, field, value)
-    return entry
-
-
-def _add_file(image: tarfile.TarFile, name: str) -> None:
-    content = b"was here"
-    entry = tarfile.TarInfo(name)
-    entry.size = len(content)
-    image.addfile(entry, io.BytesIO(content))
