@@ -10,7 +10,7 @@ DEEP = 64
 
 @attack(
     "tar(5)", "openat2(2)", stopped_by=("unpack",), side="outside",
-    history="CVE-2007-4559 (Python's tarfile), CVE-2018-15664 and CVE-2019-14271 (docker cp): an archive that leads its reader out",
+    history="CVE-2007-4559 (Python's tarfile), CVE-2018-15664 and CVE-2019-14271 (docker cp)",
 )  # fmt: skip
 def image_tar(path: str, outside: str, disk: int) -> Evidence:
     """Make an image whose entries lead out: by a link that came before, by `..`, by a device node.  tar(5)"""
