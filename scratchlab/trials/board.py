@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
-from scratchlab.attacks import ATTACKS
+from scratchlab.attacks import ATTACKS, about
 from scratchlab.container import Container
 from scratchlab.errors import InputError
 from scratchlab.sandbox import Sandbox
@@ -26,7 +26,7 @@ class Scoreboard(NamedTuple):
 
     def to_data(self) -> list[dict[str, Any]]:
         """The table as JSON can carry it."""
-        return [verdict._asdict() for verdict in self.verdicts]
+        return [{**verdict._asdict(), "history": about(ATTACKS[verdict.attack]).history} for verdict in self.verdicts]
 
     def __getitem__(self, attack: str) -> Verdict:  # type: ignore[override]
         return next(verdict for verdict in self.verdicts if verdict.attack == attack)

@@ -6,7 +6,6 @@ import pytest
 
 from scratchlab.attacks import ATTACKS, about
 from scratchlab.container import Container
-from scratchlab.trials.baits import BAITS
 from scratchlab.trials.hosts import without
 from scratchlab.trials.trial import GOT_OUT, STOPPED, Verdict, attempt
 from tests.conftest import needs_root
@@ -45,7 +44,3 @@ def test_any_one_of_its_walls_is_enough(name: str, wall: str, busybox_rootfs: Pa
 
     assert verdict.outcome == STOPPED, verdict
     assert verdict.walls == (wall,)
-
-
-def test_every_attack_has_bait() -> None:
-    assert set(BAITS) == set(ATTACKS)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scratchlab import journal
+from scratchlab import journal, linux
 from scratchlab.errors import StageError
 from scratchlab.linux import netlink, nftables
 from scratchlab.stages import bridge, input_drop, publish, veth
@@ -115,11 +115,26 @@ def test_it_stands_in_the_sandboxs_own_tables_and_goes_with_it() -> None:
     assert machine(there) == (["ip scratchlab-web"], [])
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_name_server_that_is_the_host_answers_where_it_is_the_one_to_ask(told: bool, tmp_path: Path) -> None:
+    (tmp_path / "resolv.conf").write_text(f"nameserver {'198.51.100.1' if told else '198.51.100.2'}\n")
+
+    def there() -> bool:
+        linux.mount(str(tmp_path / "resolv.conf"), "/etc/resolv.conf", None, linux.Mount.BIND)
+        beyond()
+        box = guarded()
+        with server(80), server(53):
+            assert refused(lambda: box.inside(lambda: client("198.51.100.1", 80)))
+            return not refused(lambda: box.inside(lambda: client("198.51.100.1", 53)))
+
+    assert machine(there) is told
+
+
 def test_without_nat_it_makes_the_table_itself() -> None:
     def there() -> tuple[bool, list[str]]:
-        server(8080)
-        box = Box("web")
+        listener, box = server(8080), Box("web")
         veth(box.target)
+        assert meet(listener, box.inside(lambda: client("172.22.0.1", 8080)))
         input_drop(box.target)
         closed = refused(lambda: box.inside(lambda: client("172.22.0.1", 8080)))
         box.end()
@@ -130,10 +145,10 @@ def test_without_nat_it_makes_the_table_itself() -> None:
 
 def test_on_a_bridge_neighbours_still_reach_each_other_and_not_the_host() -> None:
     def there() -> None:
-        server(8080)
-        one, two = Box("one"), Box("two")
+        listener, one, two = server(8080), Box("one"), Box("two")
         bridge(one.target, "lab0")
         bridge(two.target, "lab0")
+        assert meet(listener, one.inside(lambda: client("172.22.0.1", 8080)))
         input_drop(one.target)
 
         assert meet(two.inside(server), one.inside(lambda: client("172.22.0.3", 80))) == "172.22.0.2"
