@@ -30,7 +30,8 @@ class About(NamedTuple):
     """What an attack carries besides its code."""
 
     man: tuple[str, ...]  # manual pages
-    stopped_by: tuple[str, ...]  # stages: each stops it alone, and without all of them it gets out
+    stopped_by: tuple[str, ...]  # stages: each stops it alone, and the default container without all of them does not
+    also: tuple[str, ...]  # stages that the default container does not have, and that would stop it alone too
     history: str  # where it was seen in the wild
     side: str  # "inside" the sandbox, or "outside": what is attacked is a tool of the host
     disposable: bool  # it acts on the whole machine, so only in one that is thrown away afterwards
@@ -42,7 +43,13 @@ ATTACKS: dict[str, Attack] = {}  # every attack, by name
 
 
 def attack(
-    *man: str, stopped_by: tuple[str, ...], history: str = "", side: str = "inside", disposable: bool = False, seconds: float = 20
+    *man: str,
+    stopped_by: tuple[str, ...],
+    also: tuple[str, ...] = (),
+    history: str = "",
+    side: str = "inside",
+    disposable: bool = False,
+    seconds: float = 20,
 ) -> Callable[[Callable[P, Evidence]], Callable[P, Evidence]]:
     """Mark a function as an attack. It gets `seconds`; `stopped_by` are the walls, of which each one is enough."""
 
@@ -54,7 +61,7 @@ def attack(
             return _in_child(lambda: function(*args, **kwargs), seconds)
 
         del apart.__wrapped__  # a stage is performed without its wrapper; an attack never is
-        apart.about = About(man, stopped_by, history, side, disposable)  # type: ignore[attr-defined]
+        apart.about = About(man, stopped_by, also, history, side, disposable)  # type: ignore[attr-defined]
         ATTACKS[function.__name__] = apart
         return apart
 

@@ -13,7 +13,7 @@ PATIENCE = 5.0  # seconds until the kernel has run a program
 
 
 @attack(
-    "core(5)", "proc_sys_kernel(5)", stopped_by=("readonly",), disposable=True,
+    "core(5)", "proc_sys_kernel(5)", stopped_by=("readonly",), also=("unshare_user",), disposable=True,
     history="CVE-2022-0811 (cr8escape) wrote core_pattern from a pod of CRI-O; a writable /proc/sys is all that it takes",
 )  # fmt: skip
 def core_pattern(volume: str, on_host: str) -> Evidence:
@@ -32,7 +32,7 @@ def core_pattern(volume: str, on_host: str) -> Evidence:
 
 
 @attack(
-    "cgroups(7)", stopped_by=("unshare_cgroup", "capabilities"), disposable=True,
+    "cgroups(7)", stopped_by=("unshare_cgroup", "capabilities"), also=("unshare_user",), disposable=True,
     history="Felix Wilhelm, 2019; CVE-2022-0492: a container with CAP_SYS_ADMIN and control groups of version 1",
 )  # fmt: skip
 def release_agent(volume: str, on_host: str) -> Evidence:

@@ -19,7 +19,7 @@ from scratchlab.rootfs.layer import unpack
 from scratchlab.sandbox import Sandbox
 from scratchlab.stages import Step, capabilities, step
 from scratchlab.trials.hosts import Guest, own_host
-from scratchlab.trials.lab import Lab, gossip, key
+from scratchlab.trials.lab import PASSWORD, Lab, gossip, key
 
 VOLUME = "/scratchlab-volume"  # where the lab's folder is mounted in a container
 
@@ -88,6 +88,19 @@ def folder(lab: Lab, container: Container | None) -> Iterator[Bait]:
 
     visited = _with_volume(lab, container)
     yield Bait(lambda _: (_inside(lab, visited),), look, visited)
+
+
+@bait("second_abi")
+def folder_for_old_numbers(lab: Lab, container: Container | None) -> Iterator[Bait]:
+    """A folder of the host in which a directory appears if the call was made."""
+    if os.uname().machine != "x86_64":
+        raise StageError(f"the second ABI of {os.uname().machine} cannot be called from a program of the first")
+    visited, name = _with_volume(lab, container), "by-its-old-number"
+    yield Bait(
+        lambda _: (f"{_inside(lab, visited)}/{name}",),
+        lambda _: f"in the host's folder: {name}" if (lab.volume / name).is_dir() else "",
+        visited,
+    )
 
 
 def _is_setuid(found: os.stat_result) -> bool:
@@ -190,7 +203,7 @@ def _refused(tar: Path, directory: Path) -> None:
 def talkative(lab: Lab, _container: Container | None) -> Iterator[Bait]:
     """A process of the host whose command line holds the secret."""
     with gossip(lab.secret):
-        yield Bait(lambda _: ("--password",), knows(lab))
+        yield Bait(lambda _: (PASSWORD,), knows(lab))
 
 
 @bait("ptrace_neighbour")
@@ -207,6 +220,14 @@ def strong_process(lab: Lab, _container: Container | None) -> Iterator[Bait]:
     """A process of the host, with all of root's capabilities, whose root directory is the host's."""
     with Sandbox("strong") as other:
         yield Bait(lambda _: (other.pid, str(lab.marker)), knows(lab))
+
+
+@bait("host_keys")
+def listed_key(lab: Lab, _container: Container | None) -> Iterator[Bait]:
+    """A key of the host's root, whose name is what a spy would like to know."""
+    with key(lab.secret) as description:
+        word, _, rest = description.partition("-")
+        yield Bait(lambda _: (f"{word}-",), lambda evidence: "that is a key of the host" if rest in evidence.seen else "")
 
 
 @bait("keyring")

@@ -55,6 +55,9 @@ def remove_directory(path: str) -> None:
 # -- processes --------------------------------------------------------------------------------------------------------
 
 
+PASSWORD = "--scratchlab-password"  # an option that no other process of the host has
+
+
 @contextmanager
 def gossip(secret: str) -> Iterator[int]:
     """A process of the host with a password on its command line; gives its pid."""
@@ -62,7 +65,7 @@ def gossip(secret: str) -> Iterator[int]:
     with Sandbox("gossip") as host:
         try:
             # It reads from a pipe that nobody writes to, and ends when we close it.
-            words = ["sh", "-c", "read never", f"--password={secret}"]
+            words = ["sh", "-c", "read never", f"{PASSWORD}={secret}"]
             body = {"do": "run", "argv": words, "env": {"PATH": os.environ.get("PATH", os.defpath)}, "cwd": None}
             pid: int = host.ask(body, talk.theirs).body["ok"]["pid"]
             talk.close(talk.theirs)

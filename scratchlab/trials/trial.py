@@ -25,7 +25,7 @@ class Verdict(NamedTuple):
 
     attack: str
     outcome: str  # "got out", "stopped" or "not tried"
-    walls: tuple[str, ...]  # the stages in place of which each one stops this attack
+    walls: tuple[str, ...]  # those in place of which each one stops this attack
     seen: str  # the attack's own evidence, or why it was not tried
     host: str  # what the host saw of it, if it got out
 
@@ -34,7 +34,7 @@ def attempt(subject: Container | Sandbox, attack: Attack, careless: Collection[s
     """Try one attack, in a fresh container or in a living sandbox; `careless` are walls missing on the host."""
     name = attack.__name__
     near = os.path.realpath(subject.rootfs if isinstance(subject, Container) else _root_of(subject))
-    walls = tuple(wall for wall in about(attack).stopped_by if wall in _walls_of(subject) - {*careless})
+    walls = tuple(wall for wall in about(attack).stopped_by + about(attack).also if wall in _walls_of(subject) - {*careless})
     with ExitStack() as stack:
         try:
             if about(attack).disposable:
@@ -43,7 +43,7 @@ def attempt(subject: Container | Sandbox, attack: Attack, careless: Collection[s
             bait = stack.enter_context(BAITS[name](surroundings, subject if isinstance(subject, Container) else None))
             box = _standing(stack, subject, bait)
             told = bait.told(box)
-        except ScratchlabError as error:
+        except (ScratchlabError, OSError) as error:
             return Verdict(name, NOT_TRIED, walls, str(error).splitlines()[0], "")
         evidence = _evidence(box, attack, told) if about(attack).side == "inside" else attack(*told)
         saw = bait.look(evidence)

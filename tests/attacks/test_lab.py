@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scratchlab import journal, linux
 from scratchlab.linux.loop import loop_device
-from scratchlab.trials.lab import gossip, key, lab
+from scratchlab.trials.lab import PASSWORD, gossip, key, lab
 from tests.command_line import running, said
 from tests.conftest import eventually, needs_root
 
@@ -41,7 +41,7 @@ def test_a_killed_programs_lab_is_taken_away_by_the_next_clean(busybox_rootfs: P
 def test_the_gossip_is_seen_by_ps_and_ends_with_its_block() -> None:
     with gossip("pass-word") as pid:
         shown = subprocess.run(["ps", "-p", str(pid), "-o", "args="], capture_output=True, text=True, check=True).stdout
-        assert "--password=pass-word" in shown
+        assert f"{PASSWORD}=pass-word" in shown
     assert eventually(lambda: not Path(f"/proc/{pid}").exists())
 
 

@@ -37,6 +37,14 @@ def test_without_exactly_its_walls_it_gets_out(name: str, busybox_rootfs: Path) 
     assert verdict.walls == ()
 
 
+@pytest.mark.parametrize("name", [name for name in INSIDE if "unshare_user" in about(ATTACKS[name]).also])
+def test_a_user_namespace_alone_stops_what_names_it(name: str, busybox_rootfs: Path) -> None:
+    container = Container(str(busybox_rootfs), (), userns="auto")
+    verdict = attempt(without(container, *about(ATTACKS[name]).stopped_by), ATTACKS[name])
+
+    assert (verdict.outcome, verdict.walls) == (STOPPED, ("unshare_user",)), verdict
+
+
 @pytest.mark.parametrize(("name", "wall"), EACH_WALL)
 def test_any_one_of_its_walls_is_enough(name: str, wall: str, busybox_rootfs: Path) -> None:
     others = [other for other in about(ATTACKS[name]).stopped_by if other != wall]
