@@ -17,6 +17,7 @@ from scratchlab.errors import KernelError, StageError
 P = ParamSpec("P")
 
 DISPOSABLE = "scratchlab.disposable=1"
+LONGEST = 1000  # characters of evidence
 
 
 class Evidence(NamedTuple):
@@ -117,7 +118,8 @@ def _attack(act: Callable[[], Evidence], writer: int) -> NoReturn:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         _die_first()
-        os.write(writer, json.dumps(_evidence(act)).encode())
+        got_out, seen = _evidence(act)
+        os.write(writer, json.dumps([got_out, seen[:LONGEST]]).encode())
     finally:
         os._exit(0)  # whatever it was, it must not go on with the code that called us
 
@@ -162,16 +164,23 @@ def _refused(error: OSError) -> str:
 
 
 def _told(reader: int, pid: int, seconds: float) -> Evidence:
-    with open(reader, "rb") as stream:
-        in_time = bool(select.select([stream], [], [], seconds)[0])
-        text = os.read(reader, 1 << 16) if in_time else b""
+    """What the child says, in time. Whatever happens here, nothing of it is left running."""
     try:
-        os.killpg(pid, signal.SIGKILL)  # before it is waited for: until then its number means nobody else
-    except ProcessLookupError:
-        os.kill(pid, signal.SIGKILL)  # it has not come as far as to lead a group of its own
-    _, status = os.waitpid(pid, 0)
+        with open(reader, "rb") as stream:
+            in_time = bool(select.select([stream], [], [], seconds)[0])
+            text = os.read(reader, 1 << 16) if in_time else b""
+    finally:
+        status = _end(pid)
     if text:
         return Evidence(*json.loads(text))
     if not in_time:
         return Evidence(False, f"nothing came of it in {seconds:g} s")
     return Evidence(False, f"killed by {signal.Signals(os.WTERMSIG(status)).name}" if os.WIFSIGNALED(status) else "died")
+
+
+def _end(pid: int) -> int:
+    try:
+        os.killpg(pid, signal.SIGKILL)  # before it is waited for: until then its number means nobody else
+    except ProcessLookupError:
+        os.kill(pid, signal.SIGKILL)  # it has not come as far as to lead a group of its own
+    return os.waitpid(pid, 0)[1]

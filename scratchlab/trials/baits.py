@@ -28,7 +28,7 @@ class Bait(NamedTuple):
     """A weakness of our own making, ready for one attack."""
 
     told: Callable[[Sandbox], tuple[Any, ...]]  # the attack's arguments, once the sandbox stands
-    look: Callable[[Evidence], str]  # what the host sees of an attack that got out, or ""
+    look: Callable[[Evidence, Sandbox], str]  # what the host sees of an attack that got out, or ""
     container: Container | None = None  # the container with what the weakness needs; None: as it is
     first: tuple[Step, ...] = ()  # steps of a careless runtime, before all others
     host: Sandbox | None = None  # a host of our own to stand on
@@ -50,9 +50,9 @@ def bait(*attacks: str) -> Callable[[Callable[[Lab, Container | None], Iterator[
     return register
 
 
-def knows(lab: Lab) -> Callable[[Evidence], str]:
+def knows(lab: Lab) -> Callable[[Evidence, Sandbox], str]:
     """The host's question to a spy: what is the secret?"""
-    return lambda evidence: "that is the host's secret" if lab.secret in evidence.seen else ""
+    return lambda evidence, _: "that is the host's secret" if lab.secret in evidence.seen else ""
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
@@ -82,12 +82,16 @@ def handle(lab: Lab, _container: Container | None) -> Iterator[Bait]:
 def folder(lab: Lab, container: Container | None) -> Iterator[Bait]:
     """A folder of the host, mounted in the container."""
 
-    def look(_: Evidence) -> str:
+    def look(*_: object) -> str:
         left = [f"mode {found.st_mode & 0o7777:o}, of root" for found in map(os.stat, lab.volume.iterdir()) if _is_setuid(found)]
         return f"in the host's folder: {left[0]}" if left else ""
 
     visited = _with_volume(lab, container)
     yield Bait(lambda _: (_inside(lab, visited),), look, visited)
+
+
+def _is_setuid(found: os.stat_result) -> bool:
+    return bool(found.st_mode & stat.S_ISUID) and found.st_uid == 0
 
 
 @bait("second_abi")
@@ -98,13 +102,9 @@ def folder_for_old_numbers(lab: Lab, container: Container | None) -> Iterator[Ba
     visited, name = _with_volume(lab, container), "by-its-old-number"
     yield Bait(
         lambda _: (f"{_inside(lab, visited)}/{name}",),
-        lambda _: f"in the host's folder: {name}" if (lab.volume / name).is_dir() else "",
+        lambda *_: f"in the host's folder: {name}" if (lab.volume / name).is_dir() else "",
         visited,
     )
-
-
-def _is_setuid(found: os.stat_result) -> bool:
-    return bool(found.st_mode & stat.S_ISUID) and found.st_uid == 0
 
 
 @bait("shared_mount")
@@ -116,7 +116,7 @@ def host_of_our_own(lab: Lab, container: Container | None) -> Iterator[Bait]:
     with own_host() as host:
         host.play([step(weaknesses.share, str(lab.volume))])
 
-        def look(_: Evidence) -> str:
+        def look(*_: object) -> str:
             mounts = parse_mountinfo(Path(f"/proc/{host.pid}/mountinfo").read_text())
             new = [mount.target for mount in mounts if mount.target.startswith(f"{lab.volume}/")]
             return f"mounted on the host: {new[0]}" if new else ""
@@ -154,7 +154,7 @@ def root_of_a_machine(lab: Lab, container: Container | None) -> Iterator[Bait]:
     visited = _with_volume(lab, container)
     before = Path(CORE_PATTERN).read_text()
 
-    def look(_: Evidence) -> str:
+    def look(*_: object) -> str:
         proof = lab.volume / "proof"
         return "a program of the container ran on the host" if proof.exists() and proof.read_text() == lab.secret else ""
 
@@ -172,7 +172,7 @@ def image(lab: Lab, _container: Container | None) -> Iterator[Bait]:
     outside.mkdir()
     root.mkdir()
 
-    def look(_: Evidence) -> str:
+    def look(*_: object) -> str:
         naive_unpack(tar, root) if "unpack" in lab.careless else _refused(tar, root)
         files = sorted(path.name for path in outside.iterdir())
         disks = [path.name for path in root.iterdir() if path.is_block_device()]
@@ -227,7 +227,7 @@ def listed_key(lab: Lab, _container: Container | None) -> Iterator[Bait]:
     """A key of the host's root, whose name is what a spy would like to know."""
     with key(lab.secret) as description:
         word, _, rest = description.partition("-")
-        yield Bait(lambda _: (f"{word}-",), lambda evidence: "that is a key of the host" if rest in evidence.seen else "")
+        yield Bait(lambda _: (f"{word}-",), lambda evidence, _: "that is a key of the host" if rest in evidence.seen else "")
 
 
 @bait("keyring")

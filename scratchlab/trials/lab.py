@@ -4,7 +4,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,7 +95,9 @@ def greeting(server: socket.socket) -> str:
         return ""
     with caller:
         caller.settimeout(1)
-        return caller.recv(100).decode(errors="replace")
+        with suppress(TimeoutError):
+            return caller.recv(100).decode(errors="replace")
+    return ""
 
 
 # -- keys -------------------------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def attempt(subject: Container | Sandbox, attack: Attack, careless: Collection[s
         except (ScratchlabError, OSError) as error:
             return Verdict(name, NOT_TRIED, walls, str(error).splitlines()[0], "")
         evidence = _evidence(box, attack, told) if about(attack).side == "inside" else attack(*told)
-        saw = bait.look(evidence)
+        saw = bait.look(evidence, box)
     return Verdict(name, GOT_OUT if saw else STOPPED, walls, evidence.seen, saw)
 
 
