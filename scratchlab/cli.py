@@ -166,7 +166,7 @@ def _add_trials(add: Subparsers) -> None:
         ("scoreboard", "attack a container of `run` in every way we know, and say what stopped it"),
         ("ablate", "the same without each stage, one by one: what every wall is for"),
     ):
-        trial = _add(add, name, commands.attack, help_)
+        trial = _add(add, name, commands.attack, f"{help_} (status 1 if an attack was not stopped)")
         trial.set_defaults(trial=name)
         trial.add_argument("--without", action="append", default=[], metavar="STAGE", help="leave a stage out; may be repeated")
         trial.add_argument("--json", action="store_true", help="print it as JSON")

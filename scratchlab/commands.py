@@ -118,7 +118,7 @@ def exec_(arguments: argparse.Namespace) -> int:
 
 
 def attack(arguments: argparse.Namespace) -> int:
-    """Try every attack against the default container, perhaps without some stages. Status 1 if one got out."""
+    """Try every attack against the default container, perhaps without some stages. Status 1 if not all were stopped."""
     _need_root("attack a container", f"scratchlab {arguments.trial}")
     from scratchlab import trials
 
@@ -128,7 +128,7 @@ def attack(arguments: argparse.Namespace) -> int:
     act = trials.ablate if arguments.trial == "ablate" else trials.scoreboard
     found = act(container, progress=progress, careless=careless)
     print(json.dumps(found.to_data(), indent=2) if arguments.json else found)
-    return 1 if found.got_out else 0
+    return 0 if found.held else 1
 
 
 def ps(_arguments: argparse.Namespace) -> int:

@@ -25,6 +25,11 @@ class Ablation(NamedTuple):
         """The attacks that get out of the whole container."""
         return [name for name, verdict in self.whole.items() if verdict.outcome == GOT_OUT]
 
+    @property
+    def held(self) -> bool:
+        """Whether the whole container stopped every attack."""
+        return all(verdict.held for verdict in self.whole.values())
+
     def needed(self, attack: str) -> list[str]:
         """The stages of which each is needed: without it alone, the attack gets out."""
         return [stage for stage in self.stages if self.cells[attack, stage].outcome == GOT_OUT]

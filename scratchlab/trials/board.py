@@ -24,6 +24,11 @@ class Scoreboard(NamedTuple):
         """The attacks that got out, by name."""
         return [verdict.attack for verdict in self.verdicts if verdict.outcome == GOT_OUT]
 
+    @property
+    def held(self) -> bool:
+        """Whether every attack was stopped."""
+        return all(verdict.held for verdict in self.verdicts)
+
     def to_data(self) -> list[dict[str, Any]]:
         """The table as JSON can carry it."""
         return [{**verdict._asdict(), "history": about(ATTACKS[verdict.attack]).history} for verdict in self.verdicts]

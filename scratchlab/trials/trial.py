@@ -5,7 +5,7 @@ from collections.abc import Collection
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from scratchlab.attacks import Attack, Evidence, about
+from scratchlab.attacks import ATTACKS, Attack, Evidence, about, is_disposable
 from scratchlab.attacks.attack import refuse_unless_disposable
 from scratchlab.container import Container
 from scratchlab.errors import GoneError, ScratchlabError, from_wire
@@ -28,6 +28,12 @@ class Verdict(NamedTuple):
     walls: tuple[str, ...]  # those in place of which each one stops this attack
     seen: str  # the attack's own evidence, or why it was not tried
     host: str  # what the host saw of it, if it got out
+
+    @property
+    def held(self) -> bool:
+        """Whether it was stopped; one that this machine must not see counts as such, one that failed to be tried does not."""
+        spared = about(ATTACKS[self.attack]).disposable and not is_disposable()
+        return self.outcome == STOPPED or (self.outcome == NOT_TRIED and spared)
 
 
 def attempt(subject: Container | Sandbox, attack: Attack, careless: Collection[str] = ()) -> Verdict:

@@ -106,6 +106,14 @@ def test_the_default_container_passes(busybox_rootfs: Path) -> None:
     assert said("scoreboard", busybox_rootfs).startswith("attack ")
 
 
+def test_what_could_not_be_tried_is_not_taken_for_stopped(busybox_rootfs: Path) -> None:
+    container = Container(str(busybox_rootfs), (), network="host")
+
+    assert not scoreboard(container, "arp_spoof").held
+    assert scoreboard(container, "double_chroot", "core_pattern").held
+    assert not scoreboard(container, "double_chroot", "abstract_socket").held
+
+
 def test_bad_input_is_told_before_anything_is_tried(busybox_rootfs: Path, tmp_path: Path) -> None:
     complains(2, "--without magic: no such stage", "scoreboard", "--without", "magic", busybox_rootfs)
     complains(2, "is empty|no root filesystem", "ablate", tmp_path / "nothing")
