@@ -31,7 +31,7 @@ class Verdict(NamedTuple):
 
     @property
     def held(self) -> bool:
-        """Whether it was stopped; one that this machine must not see counts as such, one that failed to be tried does not."""
+        """Whether it was stopped, or is one that this machine must not see."""
         spared = about(ATTACKS[self.attack]).disposable and not is_disposable()
         return self.outcome == STOPPED or (self.outcome == NOT_TRIED and spared)
 
