@@ -40,6 +40,7 @@ def lab(near: str, careless: frozenset[str] = frozenset()) -> Iterator[Lab]:
         marker, volume = directory / "marker", directory / "volume"
         marker.write_text(secret)
         volume.mkdir()
+        volume.chmod(0o777)  # for whatever user the container's root is
         yield Lab(secret, directory, marker, volume, careless)
     finally:
         journal.close()

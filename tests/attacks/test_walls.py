@@ -6,6 +6,7 @@ import pytest
 
 from scratchlab.attacks import ATTACKS, about
 from scratchlab.container import Container
+from scratchlab.trials.board import scoreboard
 from scratchlab.trials.hosts import without
 from scratchlab.trials.trial import GOT_OUT, STOPPED, Verdict, attempt
 from tests.conftest import needs_root
@@ -52,3 +53,13 @@ def test_any_one_of_its_walls_is_enough(name: str, wall: str, busybox_rootfs: Pa
 
     assert verdict.outcome == STOPPED, verdict
     assert verdict.walls == (wall,)
+
+
+def test_the_default_limits_hold_in_their_full_height(busybox_rootfs: Path) -> None:
+    # In a sandbox that lives, they are as they are: 2 GB and 512 processes. A whole CPU, or it would take ten seconds.
+    with Container(str(busybox_rootfs), (), cpus=1).started() as box:
+        bombs = scoreboard(box, "fork_bomb", "memory_bomb")
+
+    assert [verdict.outcome for verdict in bombs.verdicts] == [STOPPED, STOPPED]
+    assert bombs["fork_bomb"].seen == "510 processes, then fork() = EAGAIN"  # with process 1 and the attacker itself
+    assert bombs["memory_bomb"].seen == "killed by SIGKILL"
