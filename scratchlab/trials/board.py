@@ -7,6 +7,7 @@ from scratchlab.attacks import ATTACKS, about
 from scratchlab.container import Container
 from scratchlab.errors import InputError
 from scratchlab.sandbox import Sandbox
+from scratchlab.trials.hosts import HOST_WALLS, without
 from scratchlab.trials.trial import GOT_OUT, STOPPED, Verdict, attempt
 
 WIDEST = 100  # characters of evidence in a line
@@ -53,16 +54,39 @@ def _row(verdict: Verdict) -> tuple[str, str, str, str]:
 def scoreboard(
     subject: Container | Sandbox, *attacks: str, progress: Progress | None = None, careless: Collection[str] = ()
 ) -> Scoreboard:
-    """Try attacks, by default all, each in a fresh container or in a living sandbox. Gives a table."""
+    """Try attacks, by default all, each in a fresh container or in a living sandbox. Gives a table.
+
+    What stopped an attack is found by experiment in more containers; in a sandbox, that is what the attack itself names.
+    """
     names = checked(attacks)
     verdicts = []
     for number, name in enumerate(names):
         if progress:
             progress(name, number / len(names))
-        verdicts.append(attempt(subject, ATTACKS[name], careless))
+        verdict = attempt(subject, ATTACKS[name], careless)
+        verdicts.append(_by_experiment(subject, verdict, careless) if isinstance(subject, Container) else verdict)
     if progress:
         progress("", 1)
     return Scoreboard(tuple(verdicts))
+
+
+def _by_experiment(container: Container, verdict: Verdict, careless: Collection[str]) -> Verdict:
+    """Say of a stopped attack which walls stopped it: those that do so alone, where without all of them it gets out.
+
+    A stage with other arguments than the usual may be no wall: `capabilities` that keeps all of them.
+    """
+    walls = verdict.walls if verdict.outcome == STOPPED else ()
+
+    def with_only(*kept: str) -> str:
+        missing = [wall for wall in walls if wall not in kept]
+        return attempt(without(container, *missing), ATTACKS[verdict.attack], HOST_WALLS & {*careless, *missing}).outcome
+
+    if not walls:
+        return verdict
+    bare = with_only()
+    if bare != GOT_OUT:  # something else stopped it; or it cannot be known, because the rest cannot be built
+        return verdict._replace(walls=() if bare == STOPPED else walls)
+    return verdict._replace(walls=tuple(wall for wall in walls if len(walls) == 1 or with_only(wall) == STOPPED))
 
 
 def checked(attacks: tuple[str, ...]) -> tuple[str, ...]:

@@ -25,6 +25,8 @@ BUILT_ON = {"veth": ("nat", "input_drop", "publish"), "devices": ("mask",)}
 
 def without(container: Container, *stages: str) -> Container:
     """Leave stages out, each with all that cannot be without it; but not the mounts, for which there is `own_host`."""
+    if "unshare_user" in stages:  # its ids and mounts go by an option
+        return without(container._replace(userns="host"), *(stage for stage in stages if stage != "unshare_user"))
     left_out = {*container.left_out, *stages}
     for name in stages:
         kind = APART.get(name) if name != "private_mounts" else None

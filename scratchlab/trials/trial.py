@@ -25,7 +25,7 @@ class Verdict(NamedTuple):
 
     attack: str
     outcome: str  # "got out", "stopped" or "not tried"
-    walls: tuple[str, ...]  # those in place of which each one stops this attack
+    walls: tuple[str, ...]  # those in place of which each one stops this attack, by its own word
     seen: str  # the attack's own evidence, or why it was not tried
     host: str  # what the host saw of it, if it got out
 

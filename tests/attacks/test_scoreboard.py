@@ -33,6 +33,23 @@ def test_without_a_stage_what_it_stopped_gets_out_and_the_rest_does_not(busybox_
     assert table["host_processes"].host == "that is the host's secret"
 
 
+def test_the_wall_that_is_named_is_the_one_that_stops_it_in_this_container(busybox_rootfs: Path) -> None:
+    container = Container(str(busybox_rootfs), ())
+    strong = container._replace(cap_add=("ALL",), security_opt=("seccomp=unconfined",))
+    apart = strong._replace(userns="auto")
+
+    assert scoreboard(container, "shared_mount")["shared_mount"].walls == ("private_mounts", "capabilities")
+    assert scoreboard(strong, "shared_mount")["shared_mount"].walls == ("private_mounts",)
+    assert scoreboard(strong, "keyring").got_out == ["keyring"]
+    assert scoreboard(apart, "keyring")["keyring"].walls == ("unshare_user",)
+
+
+def test_what_no_wall_of_its_own_stops_names_none(busybox_rootfs: Path) -> None:
+    verdict = scoreboard(Container(str(busybox_rootfs), (), network="none"), "gateway_service")["gateway_service"]
+
+    assert (verdict.outcome, verdict.walls) == (STOPPED, ())
+
+
 def test_a_sandbox_is_attacked_as_it_stands_and_lives_on(busybox_rootfs: Path) -> None:
     with Sandbox("target") as box:
         for step in (stages.unshare_mount, stages.private_mounts):
