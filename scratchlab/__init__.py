@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scratchlab.observe.diff import diff as diff
     from scratchlab.peers import compare as compare
     from scratchlab.sandbox import Sandbox as Sandbox
+    from scratchlab.trials import ablate as ablate
     from scratchlab.trials import scoreboard as scoreboard
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ _HOMES = {
     "Container": "container",
     "Sandbox": "sandbox",
     "Snapshot": "observe",
+    "ablate": "trials",
     "attacks": "",
     "compare": "peers",
     "diff": "observe",

@@ -73,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
     _add_running(add)
     _add_rootfs(add)
     _add_looking(add)
+    _add_trials(add)
     _add_doctor(add)
     tour = _add(add, "tour", commands.tour, "build a container step by step, and show what each step changes")
     tour.add_argument("rootfs", metavar="ROOTFS")
@@ -167,6 +168,18 @@ def _add_looking(add: Subparsers) -> None:
     judge.add_argument("--without", action="append", default=[], metavar="STAGE", help="leave a stage out; may be repeated")
     judge.add_argument("rootfs", metavar="ROOTFS", nargs="?", help="for all containers (a small one, made for the moment)")
     compare.add_argument("pid", metavar="PID", type=int, help="as the host numbers it: runc state, docker inspect, ps")
+
+
+def _add_trials(add: Subparsers) -> None:
+    for name, help_ in (
+        ("scoreboard", "attack a container of `run` in every way we know, and say what stopped it"),
+        ("ablate", "the same without each stage, one by one: what every wall is for"),
+    ):
+        trial = _add(add, name, commands.attack, f"{help_} (status 1 if an attack was not stopped)")
+        trial.set_defaults(trial=name)
+        trial.add_argument("--without", action="append", default=[], metavar="STAGE", help="leave a stage out; may be repeated")
+        trial.add_argument("--json", action="store_true", help="print it as JSON")
+        trial.add_argument("rootfs", metavar="ROOTFS", help="a directory that holds a root filesystem; it is not changed")
 
 
 def _add_rootfs(add: Subparsers) -> None:

@@ -118,6 +118,20 @@ def exec_(arguments: argparse.Namespace) -> int:
         return _attached(box, words, env, arguments.workdir or found.facts["workdir"], signals)
 
 
+def attack(arguments: argparse.Namespace) -> int:
+    """Try every attack against the default container, perhaps without some stages. Status 1 if not all were stopped."""
+    _need_root("attack a container", f"scratchlab {arguments.trial}")
+    from scratchlab import trials
+
+    container = trials.on_trial(arguments.rootfs, arguments.without)
+    progress = _progress() if sys.stderr.isatty() else None
+    careless = frozenset(arguments.without)
+    act = trials.ablate if arguments.trial == "ablate" else trials.scoreboard
+    found = act(container, progress=progress, careless=careless)
+    print(json.dumps(found.to_data(), indent=2) if arguments.json else found)
+    return 0 if found.held else 1
+
+
 def ps(_arguments: argparse.Namespace) -> int:
     """List what runs, one line each."""
     rows = [("NAME", "PID", "PORTS", "COMMAND")]

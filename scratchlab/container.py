@@ -272,7 +272,12 @@ class Container(NamedTuple):
         return next((fields[5] for fields in users if len(fields) > 5 and fields[2] == uid), "/root" if uid == "0" else "/")
 
     def _made_up_name(self) -> str:
-        word = "".join(c for c in Path(self.command[0]).name if c.isascii() and (c.isalnum() or c in "-_"))[:20] or "container"
+        word = (
+            "".join(c for c in Path(self.command[0] if self.command else "").name if c.isascii() and (c.isalnum() or c in "-_"))[
+                :20
+            ]
+            or "container"
+        )
         return f"{word if word[0].isalnum() else 'c' + word}-{os.urandom(2).hex()}"
 
 

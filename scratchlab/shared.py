@@ -96,12 +96,13 @@ def release_sysctl(key: str, value: str, holder: str) -> None:
 
 def _read_with_followers(key: str) -> dict[str, str]:
     """A sysctl, and those that the kernel overwrites when it changes: ip_forward resets every link's own switch."""
-    keys = [key]
+    found = {key: _read_sysctl(key)}
     if key == "net/ipv4/ip_forward":
-        conf = Path("/proc/sys/net/ipv4/conf")
-        keys += [f"net/ipv4/conf/{link.name}/forwarding" for link in conf.iterdir() if link.name != "all"]
-        keys += ["net/ipv4/conf/all/accept_redirects"]  # off in a router, says the kernel
-    return {key: _read_sysctl(key) for key in keys}
+        for link in os.listdir("/proc/sys/net/ipv4/conf"):
+            follower = f"net/ipv4/conf/{link}/{'accept_redirects' if link == 'all' else 'forwarding'}"  # off in a router
+            with suppress(FileNotFoundError):  # of a link that has gone since: another container's
+                found[follower] = _read_sysctl(follower)
+    return found
 
 
 def claim(thing: str, holder: str) -> bool:

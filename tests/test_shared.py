@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import stat
 import subprocess
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 
 from scratchlab import linux, shared
 from scratchlab.errors import HostError, KernelError
-from scratchlab.linux import Clone, Mount
+from scratchlab.linux import Clone, Mount, netlink
 from scratchlab.shared import hold_mount_point, hold_sysctl, release_mount_point, release_sysctl, run_directory
 from tests.conftest import in_child, needs_root
 
@@ -97,6 +98,29 @@ def test_a_holder_that_was_killed_before_the_change_does_not_keep_the_next_from_
         return [*seen, sysctl(), *records()]
 
     assert on_a_machine_of_its_own(act) == ["1", "0"]
+
+
+def test_links_of_others_that_come_and_go_meanwhile_are_no_trouble() -> None:
+    def come_and_go() -> None:
+        while True:
+            mac = netlink.random_mac()
+            netlink.send(netlink.new_bridge("passing", mac))
+            netlink.remove_link("passing", mac)
+
+    def act() -> int:
+        other = os.fork()
+        if other == 0:
+            come_and_go()
+        try:
+            for _ in range(200):
+                hold_sysctl(KEY, "1", "web")
+                release_sysctl(KEY, "1", "web")
+            return int(sysctl())
+        finally:
+            os.kill(other, signal.SIGKILL)
+            os.waitpid(other, 0)
+
+    assert on_a_machine_of_its_own(act) == 0
 
 
 @pytest.mark.parametrize("left", [[], ["by"], ["by", "new"], ["was"], ["was", "by"]])

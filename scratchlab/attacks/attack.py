@@ -12,9 +12,12 @@ import signal
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn, ParamSpec
 
-from scratchlab.errors import KernelError
+from scratchlab.errors import KernelError, StageError
 
 P = ParamSpec("P")
+
+DISPOSABLE = "scratchlab.disposable=1"
+LONGEST = 1000  # characters of evidence
 
 
 class Evidence(NamedTuple):
@@ -28,7 +31,8 @@ class About(NamedTuple):
     """What an attack carries besides its code."""
 
     man: tuple[str, ...]  # manual pages
-    stopped_by: tuple[str, ...]  # stages: each stops it alone, and without all of them it gets out
+    stopped_by: tuple[str, ...]  # stages: each stops it alone, and the default container without all of them does not
+    also: tuple[str, ...]  # stages that the default container does not have, and that would stop it alone too
     history: str  # where it was seen in the wild
     side: str  # "inside" the sandbox, or "outside": what is attacked is a tool of the host
     disposable: bool  # it acts on the whole machine, so only in one that is thrown away afterwards
@@ -40,17 +44,25 @@ ATTACKS: dict[str, Attack] = {}  # every attack, by name
 
 
 def attack(
-    *man: str, stopped_by: tuple[str, ...], history: str = "", side: str = "inside", disposable: bool = False, seconds: float = 20
+    *man: str,
+    stopped_by: tuple[str, ...],
+    also: tuple[str, ...] = (),
+    history: str = "",
+    side: str = "inside",
+    disposable: bool = False,
+    seconds: float = 20,
 ) -> Callable[[Callable[P, Evidence]], Callable[P, Evidence]]:
     """Mark a function as an attack. It gets `seconds`; `stopped_by` are the walls, of which each one is enough."""
 
     def decorate(function: Callable[P, Evidence]) -> Callable[P, Evidence]:
         @functools.wraps(function)
         def apart(*args: P.args, **kwargs: P.kwargs) -> Evidence:
+            if disposable:
+                refuse_unless_disposable(function.__name__)
             return _in_child(lambda: function(*args, **kwargs), seconds)
 
         del apart.__wrapped__  # a stage is performed without its wrapper; an attack never is
-        apart.about = About(man, stopped_by, history, side, disposable)  # type: ignore[attr-defined]
+        apart.about = About(man, stopped_by, also, history, side, disposable)  # type: ignore[attr-defined]
         ATTACKS[function.__name__] = apart
         return apart
 
@@ -61,6 +73,24 @@ def about(attack: Attack) -> About:
     """What an attack carries."""
     found: About = attack.about  # type: ignore[attr-defined]
     return found
+
+
+def is_disposable() -> bool:
+    """Whether this machine was booted to be thrown away: it says so to its kernel.  kernel-command-line(7)"""
+    try:
+        with open("/proc/cmdline") as line:
+            return DISPOSABLE in line.read().split()
+    except OSError:
+        return False
+
+
+def refuse_unless_disposable(name: str) -> None:
+    """Raise StageError where an attack would act on a machine that somebody needs."""
+    if not is_disposable():
+        raise StageError(
+            f"{name} acts on the whole machine, and this one is not there to be thrown away",
+            f"boot one with {DISPOSABLE} on the kernel's command line (check: cat /proc/cmdline)",
+        )
 
 
 # -- in a child -------------------------------------------------------------------------------------------------------
@@ -88,7 +118,8 @@ def _attack(act: Callable[[], Evidence], writer: int) -> NoReturn:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         _die_first()
-        os.write(writer, json.dumps(_evidence(act)).encode())
+        got_out, seen = _evidence(act)
+        os.write(writer, json.dumps([got_out, seen[:LONGEST]]).encode())
     finally:
         os._exit(0)  # whatever it was, it must not go on with the code that called us
 
@@ -133,16 +164,23 @@ def _refused(error: OSError) -> str:
 
 
 def _told(reader: int, pid: int, seconds: float) -> Evidence:
-    with open(reader, "rb") as stream:
-        in_time = bool(select.select([stream], [], [], seconds)[0])
-        text = os.read(reader, 1 << 16) if in_time else b""
+    """What the child says, in time. Whatever happens here, nothing of it is left running."""
     try:
-        os.killpg(pid, signal.SIGKILL)  # before it is waited for: until then its number means nobody else
-    except ProcessLookupError:
-        os.kill(pid, signal.SIGKILL)  # it has not come as far as to lead a group of its own
-    _, status = os.waitpid(pid, 0)
+        with open(reader, "rb") as stream:
+            in_time = bool(select.select([stream], [], [], seconds)[0])
+            text = os.read(reader, 1 << 16) if in_time else b""
+    finally:
+        status = _end(pid)
     if text:
         return Evidence(*json.loads(text))
     if not in_time:
         return Evidence(False, f"nothing came of it in {seconds:g} s")
     return Evidence(False, f"killed by {signal.Signals(os.WTERMSIG(status)).name}" if os.WIFSIGNALED(status) else "died")
+
+
+def _end(pid: int) -> int:
+    try:
+        os.killpg(pid, signal.SIGKILL)  # before it is waited for: until then its number means nobody else
+    except ProcessLookupError:
+        os.kill(pid, signal.SIGKILL)  # it has not come as far as to lead a group of its own
+    return os.waitpid(pid, 0)[1]

@@ -55,7 +55,7 @@ def shared_mount(volume: str) -> Evidence:
 
 
 @attack(
-    "open_by_handle_at(2)", stopped_by=("capabilities",),
+    "open_by_handle_at(2)", stopped_by=("capabilities",), also=("unshare_user",),
     history="shocker.c, 2014: Docker before 1.0 left CAP_DAC_READ_SEARCH to every container",
 )  # fmt: skip
 def file_handle(kind: int, number: str) -> Evidence:
@@ -67,7 +67,7 @@ def file_handle(kind: int, number: str) -> Evidence:
 
 
 @attack(
-    "mknod(2)", stopped_by=("capabilities",),
+    "mknod(2)", stopped_by=("capabilities",), also=("unshare_user",),
     history="CAP_MKNOD is in Docker's default set to this day; there, the devices control group is the wall",
 )  # fmt: skip
 def device_node(major: int, minor: int) -> Evidence:

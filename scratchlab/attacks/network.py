@@ -5,7 +5,7 @@ import struct
 
 from scratchlab.attacks.attack import Evidence, attack
 
-PATIENCE = 0.2  # seconds for an answer that comes at once, or never
+PATIENCE = 0.1  # seconds for an answer that comes at once, or never
 
 
 @attack(

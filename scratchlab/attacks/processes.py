@@ -30,7 +30,7 @@ def _text(path: Path) -> str:
 
 
 @attack(
-    "ptrace(2)", stopped_by=("unshare_pid",),
+    "ptrace(2)", stopped_by=("unshare_pid", "seccomp"),
     history="CVE-2019-2054: before Linux 4.8 a traced process could step over its own seccomp filter",
 )  # fmt: skip
 def ptrace_neighbour(pid: int, address: int, length: int) -> Evidence:
@@ -56,11 +56,22 @@ def foreign_root(pid: int, marker: str) -> Evidence:
         return Evidence(True, f"/proc/{pid}/root leads out, {os.path.basename(marker)} says {file.read().strip()}")
 
 
+@attack(
+    "proc_keys(5)", "keyrings(7)", stopped_by=("mask",),
+    history="why the engines cover /proc/keys, and a dozen other files of /proc that no namespace makes their own",
+)  # fmt: skip
+def host_keys(needle: str) -> Evidence:
+    """Read the names of the host's keys in /proc: a file that no namespace makes a container's own.  proc_keys(5)"""
+    with open("/proc/keys") as keys:
+        found = [line.split(maxsplit=8)[8].strip() for line in keys if needle in line]
+    return Evidence(bool(found), f"/proc/keys lists {found[0]}" if found else f"no {needle} in /proc/keys")
+
+
 _SEARCH, _READ, _USER_KEYRING = 10, 11, -4  # KEYCTL_SEARCH, KEYCTL_READ, KEY_SPEC_USER_KEYRING
 
 
 @attack(
-    "keyrings(7)", "keyctl(2)", stopped_by=("seccomp",),
+    "keyrings(7)", "keyctl(2)", stopped_by=("seccomp",), also=("unshare_user",),
     history="CVE-2014-9529 and CVE-2016-0728, in keyrings; they belong to a user id, so root of any container has the host's",
 )  # fmt: skip
 def keyring(description: str) -> Evidence:

@@ -202,27 +202,28 @@ add rule ip {table} postrouting ip saddr {wiring.subnet} oifname != "{link}" mas
 )  # fmt: skip
 def input_drop(target: Target) -> str:
     """No service of the host for you, at any of its addresses; what the host itself begins goes on.  nft(8)"""
-    wiring = _wiring(target, "input_drop")
-    table, comment = f"scratchlab-{target.name}", os.urandom(8).hex()
-    # IPv6 too: the kernel gives both ends of a cable an address of that kind, without being asked.
-    families = ["ip6"] if "nat" in target.facts else ["ip", "ip6"]
-    for family in families:
-        target.journal.will("nft_table", name=f"{family} {table}", comment=comment)
-    made = [f'create table {family} {table} {{ comment "{comment}"; }}' for family in families]
-    nftables.run("\n".join([*made, *_input_rules("ip", table, wiring), *_input_rules("ip6", table, wiring)]))
+    wiring, table = _wiring(target, "input_drop"), f"scratchlab-{target.name}"
+    made = []
+    if "nat" not in target.facts:
+        comment = os.urandom(8).hex()
+        target.journal.will("nft_table", name=f"ip {table}", comment=comment)
+        made = [f'create table ip {table} {{ comment "{comment}"; }}']
+    nftables.run("\n".join([*made, *_input_rules(table, wiring)]))
+    # The kernel gives both ends of a cable an IPv6 address, without being asked. The switch dies with the link.
+    switch = f"/proc/sys/net/ipv6/conf/{wiring.gateway_link}/disable_ipv6"
+    if os.path.exists(switch):
+        linux.write_file(switch, "1")
     return table
 
 
-def _input_rules(family: str, table: str, wiring: Wiring) -> list[str]:
-    rule = f'add rule {family} {table} input iifname "{wiring.gateway_link}"'
+def _input_rules(table: str, wiring: Wiring) -> list[str]:
+    rule = f'add rule ip {table} input iifname "{wiring.gateway_link}"'
     # A name server that is the host itself, at an address other than 127.0.0.1, is one that the sandbox was told to ask.
-    servers = [server for server in host_nameservers() if (":" in server) == (family == "ip6")]
+    servers = [server for server in host_nameservers() if ":" not in server]
     return [
-        f"add chain {family} {table} input {{ type filter hook input priority filter; }}",
+        f"add chain ip {table} input {{ type filter hook input priority filter; }}",
         f"{rule} ct state established,related accept",
-        *(f"{rule} {family} daddr {server} meta l4proto {{ tcp, udp }} th dport 53 accept" for server in servers),
-        # How IPv6 asks for a neighbour's address; IPv4 has ARP for it, which never comes by here.
-        *([f"{rule} icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept"] if family == "ip6" else []),
+        *(f"{rule} ip daddr {server} meta l4proto {{ tcp, udp }} th dport 53 accept" for server in servers),
         f"{rule} drop",
     ]
 

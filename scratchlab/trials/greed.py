@@ -16,20 +16,22 @@ from scratchlab.trials.lab import Lab
 # A container's own limits may be large, and the machine is not ours alone: so in a fresh container they are made small.
 SMALL_MEMORY, SMALL_PIDS = 48 * MIB, 20
 MORE = 32 * MIB
+MOST_PROCESSES = 2000
 
 
 @bait("fork_bomb")
 def few_processes(_lab: Lab, container: Container | None) -> Iterator[Bait]:
     """A limit on processes that a small bomb reaches."""
-    boxes: list[Sandbox] = []
 
     def told(box: Sandbox) -> tuple[int]:
-        boxes.append(box)
         limit = cgroupfs.show(cgroupfs.path_of("pids", box.name), "pids.max")
-        return (2 * (int(limit) if limit.isdigit() else SMALL_PIDS),)
+        most = 2 * (int(limit) if limit.isdigit() else SMALL_PIDS)
+        if most > MOST_PROCESSES:
+            raise HostError(f"the limit is so large that the bomb would start {most} processes", "lower it for the trial")
+        return (most,)
 
-    def look(evidence: Evidence) -> str:
-        refused = cgroupfs.counters(cgroupfs.path_of("pids", boxes[0].name), "pids.events").get("max", 0)
+    def look(evidence: Evidence, box: Sandbox) -> str:
+        refused = cgroupfs.counters(cgroupfs.path_of("pids", box.name), "pids.events").get("max", 0)
         return "" if refused or not evidence.got_out else "no control group refused a process"
 
     yield Bait(told, look, container and container._replace(pids=container.pids and SMALL_PIDS))
@@ -38,41 +40,37 @@ def few_processes(_lab: Lab, container: Container | None) -> Iterator[Bait]:
 @bait("memory_bomb", "tmpfs_bomb")
 def little_memory(_lab: Lab, container: Container | None) -> Iterator[Bait]:
     """A limit on memory that a small bomb reaches."""
-    boxes: list[Sandbox] = []
 
     def told(box: Sandbox) -> tuple[int]:
-        boxes.append(box)
         limit = cgroupfs.show(cgroupfs.path_of("memory", box.name), "memory.max")
         size = (int(limit) if limit.isdigit() else SMALL_MEMORY) + MORE
         if size > machine_memory("MemAvailable") // 2:
             raise HostError("the limit is so large that the bomb would fill this machine", "lower it for the trial")
         return (size,)
 
-    def look(evidence: Evidence) -> str:
-        killed = boxes[0].oom_kills()
-        return "" if killed or not evidence.got_out else "the kernel killed nobody for it"
+    def look(evidence: Evidence, box: Sandbox) -> str:
+        return "" if box.oom_kills() or not evidence.got_out else "the kernel killed nobody for it"
 
     yield Bait(told, look, container and container._replace(memory=container.memory and SMALL_MEMORY))
 
 
-# Two loops that want 0.05 s each, all at once: more than any share below one CPU gives in a period of 0.1 s.
-LOOPS, SECONDS = 2, 0.05
+# Two loops that want 0.03 s each, all at once: more than any share below one CPU gives in a period of 0.1 s.
+LOOPS, SECONDS = 2, 0.03
 SLACK_US = 5_000  # of each loop: the kernel hands out a quota in slices of this length
 
 
 @bait("cpu_hog")
 def share_of_a_cpu(_lab: Lab, _container: Container | None) -> Iterator[Bait]:
     """The limit as it is; what counts is the kernel's own count of time used, and of periods."""
-    before: list[tuple[Sandbox, Usage]] = []
+    start: list[Usage] = []
 
     def told(box: Sandbox) -> tuple[float, int]:
-        before.append((box, Usage.of(box)))
+        start.append(Usage.of(box))
         return SECONDS, LOOPS
 
-    def look(_: Evidence) -> str:
-        box, start = before[0]
+    def look(_: Evidence, box: Sandbox) -> str:
         end = Usage.of(box)
-        used, periods = end.used_us - start.used_us, end.periods - start.periods
+        used, periods = end.used_us - start[0].used_us, end.periods - start[0].periods
         fair = (periods + 1) * end.quota_us + LOOPS * SLACK_US
         return "" if end.quota_us and used <= fair else f"{used / 1e6:.2f} s of CPU in {periods} periods with a limit"
 

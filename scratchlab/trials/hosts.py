@@ -1,33 +1,46 @@
 """Hosts to throw away: a process with a mount table of its own, on which a container may do what would harm the real one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from scratchlab.attacks import weaknesses
 from scratchlab.container import APART, Container
 from scratchlab.sandbox import Sandbox
-from scratchlab.stages import STAGES, Step, about, private_mounts, step, unshare_mount
+from scratchlab.stages import Step, about, private_mounts, step, unshare_mount
 
 
 class Guest(Container):
-    """A container on a host that is thrown away with it."""
+    """A container on a host to throw away: what it does to that host's mounts is nobody's harm."""
 
     def _refuse_harm(self, steps: list[Step]) -> None:
-        """Nothing to refuse: what it harms is ours, and goes with it."""
+        super()._refuse_harm([item for item in steps if "mnt" not in about(item.stage).needs])
 
 
-# What a stage makes that others build on; and what would act on the host without it, by the kind of namespace.
-BUILT_ON = {"veth": ("nat", "input_drop", "publish")}
+# Walls of the host's own tools, which are in no container's plan: rootfs.layer.unpack.
+HOST_WALLS = {"unpack"}
+
+# What a stage makes that others build on.
+BUILT_ON = {"veth": ("nat", "input_drop", "publish"), "devices": ("mask",)}
 
 
 def without(container: Container, *stages: str) -> Container:
     """Leave stages out, each with all that cannot be without it; but not the mounts, for which there is `own_host`."""
+    if "unshare_user" in stages:  # its ids and mounts go by an option
+        return without(container._replace(userns="host"), *(stage for stage in stages if stage != "unshare_user"))
     left_out = {*container.left_out, *stages}
     for name in stages:
         kind = APART.get(name) if name != "private_mounts" else None
         plan = Guest(*container).plan()
         left_out |= {item.name for item in plan if kind and kind in about(item.stage).needs} | {*BUILT_ON.get(name, ())}
-    return container._replace(left_out=frozenset(left_out & STAGES.keys()))
+    return container._replace(left_out=frozenset(left_out - HOST_WALLS))
+
+
+def on_trial(rootfs: str, left_out: Sequence[str]) -> Container:
+    """The default container, perhaps without some stages. Raises InputError for what no trial could begin with."""
+    container = without(Container(rootfs, ()), *left_out)
+    Guest(*container).plan()
+    container.check()
+    return container
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,10 +24,11 @@ class Lab(NamedTuple):
     directory: Path  # of the host's, outside the root filesystem but on the same disk
     marker: Path  # a file in it that holds the secret
     volume: Path  # a folder in it to be mounted in the container
+    careless: frozenset[str]  # walls that are missing on the host itself
 
 
 @contextmanager
-def lab(near: str) -> Iterator[Lab]:
+def lab(near: str, careless: frozenset[str] = frozenset()) -> Iterator[Lab]:
     """A lab beside the directory `near`. It is journalled, so that a killed program's lab goes with the next start."""
     secret = os.urandom(6).hex()
     directory = Path(near).parent / f"{_PREFIX}{os.urandom(6).hex()}"
@@ -39,7 +40,8 @@ def lab(near: str) -> Iterator[Lab]:
         marker, volume = directory / "marker", directory / "volume"
         marker.write_text(secret)
         volume.mkdir()
-        yield Lab(secret, directory, marker, volume)
+        volume.chmod(0o777)  # for whatever user the container's root is
+        yield Lab(secret, directory, marker, volume, careless)
     finally:
         journal.close()
 
@@ -54,6 +56,9 @@ def remove_directory(path: str) -> None:
 # -- processes --------------------------------------------------------------------------------------------------------
 
 
+PASSWORD = "--scratchlab-password"  # an option that no other process of the host has
+
+
 @contextmanager
 def gossip(secret: str) -> Iterator[int]:
     """A process of the host with a password on its command line; gives its pid."""
@@ -61,7 +66,7 @@ def gossip(secret: str) -> Iterator[int]:
     with Sandbox("gossip") as host:
         try:
             # It reads from a pipe that nobody writes to, and ends when we close it.
-            words = ["sh", "-c", "read never", f"--password={secret}"]
+            words = ["sh", "-c", "read never", f"{PASSWORD}={secret}"]
             body = {"do": "run", "argv": words, "env": {"PATH": os.environ.get("PATH", os.defpath)}, "cwd": None}
             pid: int = host.ask(body, talk.theirs).body["ok"]["pid"]
             talk.close(talk.theirs)
@@ -91,7 +96,9 @@ def greeting(server: socket.socket) -> str:
         return ""
     with caller:
         caller.settimeout(1)
-        return caller.recv(100).decode(errors="replace")
+        with suppress(TimeoutError):
+            return caller.recv(100).decode(errors="replace")
+    return ""
 
 
 # -- keys -------------------------------------------------------------------------------------------------------------

@@ -1,9 +1,12 @@
 """One trial: an attack in a fresh container, or in a sandbox that lives, and the host's word on whether it got out."""
 
+import os
+from collections.abc import Collection
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from scratchlab.attacks import Attack, Evidence, about
+from scratchlab.attacks import ATTACKS, Attack, Evidence, about, is_disposable
+from scratchlab.attacks.attack import refuse_unless_disposable
 from scratchlab.container import Container
 from scratchlab.errors import GoneError, ScratchlabError, from_wire
 from scratchlab.sandbox import Sandbox
@@ -11,7 +14,7 @@ from scratchlab.sandbox.steps import pack
 from scratchlab.sandbox.wire import close_all
 from scratchlab.stages import filesystem, step
 from scratchlab.trials.baits import BAITS, Bait
-from scratchlab.trials.hosts import Guest, own_host, stand_on
+from scratchlab.trials.hosts import HOST_WALLS, Guest, own_host, stand_on
 from scratchlab.trials.lab import lab
 
 GOT_OUT, STOPPED, NOT_TRIED = "got out", "stopped", "not tried"
@@ -22,25 +25,34 @@ class Verdict(NamedTuple):
 
     attack: str
     outcome: str  # "got out", "stopped" or "not tried"
-    walls: tuple[str, ...]  # the stages in place of which each one stops this attack
+    walls: tuple[str, ...]  # those in place of which each one stops this attack, by its own word
     seen: str  # the attack's own evidence, or why it was not tried
     host: str  # what the host saw of it, if it got out
 
+    @property
+    def held(self) -> bool:
+        """Whether it was stopped, or is one that this machine must not see."""
+        spared = about(ATTACKS[self.attack]).disposable and not is_disposable()
+        return self.outcome == STOPPED or (self.outcome == NOT_TRIED and spared)
 
-def attempt(subject: Container | Sandbox, attack: Attack) -> Verdict:
-    """Try one attack: in a fresh container, or in a child of a sandbox's process."""
-    name, near = attack.__name__, subject.rootfs if isinstance(subject, Container) else _root_of(subject)
-    walls = tuple(wall for wall in about(attack).stopped_by if wall in _stages_of(subject))
+
+def attempt(subject: Container | Sandbox, attack: Attack, careless: Collection[str] = ()) -> Verdict:
+    """Try one attack, in a fresh container or in a living sandbox; `careless` are walls missing on the host."""
+    name = attack.__name__
+    near = os.path.realpath(subject.rootfs if isinstance(subject, Container) else _root_of(subject))
+    walls = tuple(wall for wall in about(attack).stopped_by + about(attack).also if wall in _walls_of(subject) - {*careless})
     with ExitStack() as stack:
         try:
-            surroundings = stack.enter_context(lab(near))
+            if about(attack).disposable:
+                refuse_unless_disposable(name)
+            surroundings = stack.enter_context(lab(near, frozenset(careless)))
             bait = stack.enter_context(BAITS[name](surroundings, subject if isinstance(subject, Container) else None))
             box = _standing(stack, subject, bait)
             told = bait.told(box)
-        except ScratchlabError as error:
+        except (ScratchlabError, OSError) as error:
             return Verdict(name, NOT_TRIED, walls, str(error).splitlines()[0], "")
-        evidence = _evidence(box, attack, told)
-        saw = bait.look(evidence)
+        evidence = _evidence(box, attack, told) if about(attack).side == "inside" else attack(*told)
+        saw = bait.look(evidence, box)
     return Verdict(name, GOT_OUT if saw else STOPPED, walls, evidence.seen, saw)
 
 
@@ -55,9 +67,9 @@ def _standing(stack: ExitStack, subject: Container | Sandbox, bait: Bait) -> San
     return stack.enter_context(container.started(first=first))
 
 
-def _stages_of(subject: Container | Sandbox) -> set[str]:
+def _walls_of(subject: Container | Sandbox) -> set[str]:
     # What a plan would do to the host is no question here: where it would, the trial has another host.
-    return {item.name for item in (Guest(*subject).plan() if isinstance(subject, Container) else subject.steps)}
+    return HOST_WALLS | {item.name for item in (Guest(*subject).plan() if isinstance(subject, Container) else subject.steps)}
 
 
 def _root_of(box: Sandbox) -> str:

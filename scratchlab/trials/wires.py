@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from scratchlab.attacks import Evidence
 from scratchlab.container import Container
 from scratchlab.errors import StageError
 from scratchlab.sandbox import Sandbox
@@ -23,7 +22,7 @@ def abstract_server(lab: Lab, _container: Container | None) -> Iterator[Bait]:
     """A server of the host with an abstract address."""
     name = f"scratchlab-{os.urandom(4).hex()}"
     with listening(socket.AF_UNIX, f"\0{name}") as server:
-        yield Bait(lambda _: (name, lab.secret), lambda _: _came(server, lab))
+        yield Bait(lambda _: (name, lab.secret), lambda *_: _came(server, lab))
 
 
 @bait("gateway_service")
@@ -38,7 +37,7 @@ def gateway_server(lab: Lab, _container: Container | None) -> Iterator[Bait]:
             servers.append(stack.enter_context(listening(socket.AF_INET, (address, 0))))
             return address, servers[0].getsockname()[1], lab.secret
 
-        yield Bait(told, lambda _: _came(servers[0], lab))
+        yield Bait(told, lambda *_: _came(servers[0], lab))
 
 
 def _came(server: socket.socket, lab: Lab) -> str:
@@ -65,7 +64,7 @@ def victim_on_a_switch(_lab: Lab, container: Container | None) -> Iterator[Bait]
         def told(box: Sandbox) -> tuple[str, str, str]:
             return _plug(box, switch)["link"], wiring["gateway"], wiring["address"]
 
-        def look(_: Evidence) -> str:
+        def look(*_: object) -> str:
             rows = [line.split() for line in Path(f"/proc/{victim.pid}/net/arp").read_text().splitlines()]
             wrong = [row[3] for row in rows if row[0] == wiring["gateway"] and row[3] != real]
             return f"the victim sends to {wrong[0]} what is for its gateway, {real}" if wrong else ""

@@ -24,6 +24,7 @@ def machine(act: Callable[[], R]) -> R:
         linux.unshare(linux.Clone.NEWNET | linux.Clone.NEWNS)
         linux.mount(None, "/", None, linux.Mount.REC | linux.Mount.PRIVATE)
         linux.mount("tmpfs", "/run", "tmpfs")
+        linux.write_file("/proc/sys/net/ipv4/ip_forward", "0")  # a new network starts with what the host has at the moment
         netlink.send(netlink.set_up(netlink.LOOPBACK))
         return act()
 
