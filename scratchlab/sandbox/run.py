@@ -5,7 +5,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from scratchlab.errors import GoneError, InputError
@@ -28,6 +28,14 @@ class Finished(NamedTuple):
     timed_out: bool = False
     dropped: int = 0  # bytes in the middle of a very long output that were not kept
     note: str = ""  # what the host knows about the ending, such as that memory ran out
+
+    @classmethod
+    def of(cls, argv: tuple[str, ...], ending: Mapping[str, int], talk: "Conversation", timed_out: bool) -> "Finished":
+        """Put together how a command ended, {"exit": 0} or {"signal": 9}, and what came through its pipes."""
+        number = ending.get("signal")
+        name = None if number is None else signal.Signals(number).name
+        dropped = talk.out.dropped + talk.err.dropped
+        return cls(argv, ending.get("exit"), name, talk.out.text(), talk.err.text(), timed_out, dropped)
 
     @property
     def ok(self) -> bool:
@@ -162,6 +170,11 @@ class Conversation:
             )
         last: dict[str, int] = json.loads(lines[-1])
         return None if "stopped" in last else last
+
+
+def printer(stream: Any) -> Sink:
+    """A sink that prints through Python's own stream, looked up now: in a notebook that is the cell's output."""
+    return lambda text: print(text, end="", file=stream, flush=True)
 
 
 def check_argv(argv: tuple[str, ...]) -> None:

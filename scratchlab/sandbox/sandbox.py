@@ -10,16 +10,18 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from scratchlab import journal
+from scratchlab import display, journal
 from scratchlab.errors import GoneError, SandboxError, ScratchlabError, from_wire
 from scratchlab.sandbox import client, steps
 from scratchlab.sandbox.applied import Applied, Replayed
-from scratchlab.sandbox.run import GRACE, Conversation, Finished, Sink, check_argv
+from scratchlab.sandbox.both import Both, both
+from scratchlab.sandbox.run import GRACE, Conversation, Finished, Sink, check_argv, printer
 from scratchlab.sandbox.wire import Channel, Message, close_all
 from scratchlab.stages.stage import Step, about
 
 if TYPE_CHECKING:  # for looking only: a container that nobody looks at need not wait 10 ms for this import
     from scratchlab.observe import Snapshot
+    from scratchlab.observe.packet import Journey
     from scratchlab.stages.loads import Proof
 
 
@@ -106,6 +108,17 @@ class Sandbox:
         """What the kernel says about the sandbox now."""
         return self._observe()["inside"]
 
+    def follow(self, to: str, inside: bool = False) -> "Journey":
+        """Send one packet to ADDRESS:PORT, from the host or from inside, and tell each rule on its way: see views.packet."""
+        from scratchlab.observe.packet import Journey, parse_endpoint
+
+        address, port, protocol = parse_endpoint(to)
+        answer = self._call("packet", address=address, port=port, protocol=protocol, inside=inside)
+        return Journey.from_data(answer.body["ok"])
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return display.bundle(self)
+
     def __repr__(self) -> str:
         state = "closed" if self._channel is None else f"{len(self.steps)} steps"
         return f"Sandbox({self.name!r}, {state})" + "".join(f"\n  {step}" for step in self.steps)
@@ -130,7 +143,7 @@ class Sandbox:
         Raises KernelError("execve") if it cannot be executed.
         """
         check_argv(argv)
-        sinks = (_printer(sys.stdout), _printer(sys.stderr)) if stream is True else (stream or None, stream or None)
+        sinks = (printer(sys.stdout), printer(sys.stderr)) if stream is True else (stream or None, stream or None)
         talk = Conversation(input.encode() if isinstance(input, str) else input, sinks)
         try:
             body = {"do": "run", "argv": list(argv), "env": {**(os.environ if inherit else {}), **(env or {})}, "cwd": cwd}
@@ -141,7 +154,11 @@ class Sandbox:
             ending, timed_out = self._wait(pid, talk, timeout)
         finally:
             talk.close()
-        return _finished(argv, ending, talk, timed_out)
+        return Finished.of(argv, ending, talk, timed_out)
+
+    def both(self, *argv: str, **options: Any) -> Both:
+        """Run a command inside and on the host, side by side; the options are those of `run`, and hold for both."""
+        return both(self, argv, options)
 
     def _wait(self, pid: int, talk: Conversation, timeout: float | None) -> tuple[dict[str, int], bool]:
         try:
@@ -275,21 +292,3 @@ def _changes(before: "dict[str, Snapshot]", after: "dict[str, Snapshot]", name: 
 
     names = {**names_of(name, before["inside"]), **names_of("host", before["host"])}
     return tuple(change for where in ("inside", "host") for change in diff(before[where], after[where], where, names))
-
-
-def _printer(stream: Any) -> Sink:
-    # Through Python's own stream, looked up now: in a notebook that is the cell's output.
-    return lambda text: print(text, end="", file=stream, flush=True)
-
-
-def _finished(argv: tuple[str, ...], ending: dict[str, int], talk: Conversation, timed_out: bool) -> Finished:
-    number = ending.get("signal")
-    return Finished(
-        argv,
-        ending.get("exit"),
-        None if number is None else signal.Signals(number).name,
-        talk.out.text(),
-        talk.err.text(),
-        timed_out,
-        talk.out.dropped + talk.err.dropped,
-    )

@@ -2,7 +2,12 @@
 
 from scratchlab.views.mounts import Mounts, mounts
 from scratchlab.views.namespaces import Namespaces, namespaces
+from scratchlab.views.packet import Packet, packet
 from scratchlab.views.picture import Picture
 from scratchlab.views.processes import Processes, processes
+from scratchlab.views.wiring import Network, wiring
 
-__all__ = ["Mounts", "Namespaces", "Picture", "Processes", "mounts", "namespaces", "processes"]
+__all__ = [
+    "Mounts", "Namespaces", "Network", "Packet", "Picture", "Processes",
+    "mounts", "namespaces", "packet", "processes", "wiring",
+]  # fmt: skip
