@@ -3,19 +3,18 @@
 import itertools
 import os
 import signal
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from scratchlab import display, journal
 from scratchlab.errors import GoneError, SandboxError, ScratchlabError, from_wire
 from scratchlab.sandbox import client, steps
 from scratchlab.sandbox.applied import Applied, Replayed
 from scratchlab.sandbox.both import Both, both
-from scratchlab.sandbox.run import GRACE, Conversation, Finished, Sink, check_argv, printer
+from scratchlab.sandbox.run import Finished, Sink
+from scratchlab.sandbox.running import How, Running
 from scratchlab.sandbox.wire import Channel, Message, close_all
 from scratchlab.stages.stage import Step, about
 
@@ -142,47 +141,15 @@ class Sandbox:
         function, while it runs.
         Raises KernelError("execve") if it cannot be executed.
         """
-        check_argv(argv)
-        sinks = (printer(sys.stdout), printer(sys.stderr)) if stream is True else (stream or None, stream or None)
-        talk = Conversation(input.encode() if isinstance(input, str) else input, sinks)
-        try:
-            body = {"do": "run", "argv": list(argv), "env": {**(os.environ if inherit else {}), **(env or {})}, "cwd": cwd}
-            pid = self.ask(body, talk.theirs).body["ok"]["pid"]
-        finally:
-            talk.close(talk.theirs)
-        try:
-            ending, timed_out = self._wait(pid, talk, timeout)
-        finally:
-            talk.close()
-        return Finished.of(argv, ending, talk, timed_out)
+        return Running(self, argv, How(input=input, env=env, inherit=inherit, cwd=cwd, stream=stream)).wait(timeout)
+
+    def start(self, *argv: str, **how: Unpack[How]) -> Running:
+        """Start a command inside and do not wait for it; the options are those of `run`, but for `timeout`."""
+        return Running(self, argv, how)
 
     def both(self, *argv: str, **options: Any) -> Both:
         """Run a command inside and on the host, side by side; the options are those of `run`, and hold for both."""
         return both(self, argv, options)
-
-    def _wait(self, pid: int, talk: Conversation, timeout: float | None) -> tuple[dict[str, int], bool]:
-        try:
-            ending = talk.until_ended(None if timeout is None else time.monotonic() + timeout)
-        except KeyboardInterrupt:
-            self._end(pid, talk, signal.SIGINT)
-            raise
-        except GoneError:
-            if not self.oom_kills():
-                raise
-            return {"signal": signal.SIGKILL}, False  # the limit killed the agent, and so the command
-        if ending is not None:
-            return ending, False
-        return self._end(pid, talk, signal.SIGTERM), True
-
-    def _end(self, pid: int, talk: Conversation, first: signal.Signals) -> dict[str, int]:
-        """Ask it to end; a process that ignores that is killed."""
-        self.kill(pid, first)
-        ending = talk.until_ended(time.monotonic() + GRACE)
-        if ending is None:
-            self.kill(pid, signal.SIGKILL)
-            ending = talk.until_ended(None)
-        assert ending is not None
-        return ending
 
     def kill(self, pid: int, number: int) -> None:
         """Signal a command that was started here, by the pid that it has inside."""
@@ -283,6 +250,9 @@ class Sandbox:
     def _observe(self) -> "dict[str, Snapshot]":
         from scratchlab.observe import from_data
 
+        if not self.steps:
+            # An agent that has just been born still closes files and changes its name: one that answers is done with it.
+            self.ask({"do": "inside", "steps": [], "ledger": False})
         seen = self._call("observe").body["ok"]
         return {where: from_data(data) for where, data in seen.items()}
 
