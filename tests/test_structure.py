@@ -32,6 +32,7 @@ LAYERS = [
     "peers",
     "trials",
     "views",
+    "magics",
     "lessons",
     "vm",
     "classroom",

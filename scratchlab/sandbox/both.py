@@ -1,5 +1,6 @@
 """One command on both sides: inside a sandbox and on the host, to see what is the same and what is not."""
 
+import os
 import signal
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -55,23 +56,29 @@ def both(box: "Sandbox", argv: tuple[str, ...], options: Mapping[str, Any]) -> B
 
 def on_host(argv: tuple[str, ...], input: str | bytes = b"", timeout: float | None = None, cwd: str | None = None) -> Finished:
     """Run a command where this program is, and collect what it says as `Sandbox.run` does."""
-    import subprocess  # 10 ms, which a container that nobody compares with the host need not wait for
+    from subprocess import PIPE, Popen, TimeoutExpired  # 10 ms, for which a container need not wait
 
     check_argv(argv)
-    stdin = input.encode() if isinstance(input, str) else input
     try:
-        # In a session of its own, as inside: else an interrupted cell would reach it twice.
-        done = subprocess.run(
-            argv, input=stdin, capture_output=True, timeout=timeout, cwd=cwd, start_new_session=True, check=False
-        )
-    except subprocess.TimeoutExpired as late:
-        return Finished(argv, None, "SIGKILL", _text(late.stdout), _text(late.stderr), timed_out=True)
+        # In a session of its own, as inside, so that what it starts can be ended with it.
+        process = Popen(argv, stdin=PIPE, stdout=PIPE, stderr=PIPE, cwd=cwd, start_new_session=True)
     except OSError as error:
         raise KernelError("execve", {"pathname": f'"{argv[0]}"'}, error.errno or 0) from None
-    code = done.returncode
-    name = None if code >= 0 else signal.Signals(-code).name
-    return Finished(argv, code if code >= 0 else None, name, _text(done.stdout), _text(done.stderr))
+    timed_out = False
+    try:
+        out, err = process.communicate(input.encode() if isinstance(input, str) else input, timeout)
+    except TimeoutExpired:
+        timed_out = True
+        os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    code = process.returncode
+    status, name = (code, None) if code >= 0 else (None, signal.Signals(-code).name)
+    return Finished(argv, status, name, _text(out), _text(err), timed_out)
 
 
-def _text(data: bytes | None) -> str:
-    return (data or b"").decode(errors="replace").removesuffix("\n")
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace").removesuffix("\n")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Unpack
 
-from scratchlab import display, journal
+from scratchlab import journal
 from scratchlab.errors import GoneError, SandboxError, ScratchlabError, from_wire
 from scratchlab.sandbox import client, steps
 from scratchlab.sandbox.applied import Applied, Replayed
@@ -114,9 +114,6 @@ class Sandbox:
         address, port, protocol = parse_endpoint(to)
         answer = self._call("packet", address=address, port=port, protocol=protocol, inside=inside)
         return Journey.from_data(answer.body["ok"])
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return display.bundle(self)
 
     def __repr__(self) -> str:
         state = "closed" if self._channel is None else f"{len(self.steps)} steps"

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from scratchlab import display
-from scratchlab.views.svg import Drawing, columns, printable
+from scratchlab.views.svg import Drawing, columns, printable, shortened
+
+WIDEST = 96  # columns of a picture: what is wider gets small on a projector
 
 
 class Picture(ABC):
@@ -30,7 +32,7 @@ class Picture(ABC):
     def svg(self) -> str:
         """The drawing; the same data gives the same bytes."""
         drawing = Drawing()
-        drawing.text(0, 0, self.title, bold=True)
+        drawing.text(0, 0, shortened(self.title, WIDEST), bold=True)
         self.draw(drawing)
         return drawing.svg(self.title, repr(self))
 

@@ -68,6 +68,13 @@ class Drawing:
         look = f"{ink} bold" if bold else ink
         self._parts.append(f'<text class="{look}" x="{_x(column)}" y="{_y(row + 0.68)}">{escape(words)}</text>')
 
+    def upright(self, column: float, row: float, words: str, ink: str = "ink") -> None:
+        """Words that begin in a row and run upwards: headings of narrow columns."""
+        words = printable(words)
+        self._reach(column + 1.5, row)
+        turned = f"translate({_x(column + 0.5) + FONT // 3} {_y(row)}) rotate(-90)"
+        self._parts.append(f'<text class="{ink}" transform="{turned}">{escape(words)}</text>')
+
     def box(self, column: float, row: float, width: float, height: float, fill: str = "page", dashed: bool = False) -> None:
         """A box with round corners."""
         self._reach(column + width, row + height)
