@@ -121,13 +121,13 @@ class Conversation:
         A daemon that the command left behind may hold the pipes open for ever; what counts is that the command is gone.
         """
         while True:
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                return None
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if self._status in self._move(left) and (ending := self._ending()):
                 while self._move(0.0) & set(self._reads):
                     pass  # what was said before the end is in the pipes still
                 return ending
+            if left == 0.0:
+                return None
 
     def _move(self, timeout: float | None) -> set[int]:
         """Wait for the pipes, and move what can be moved. Gives those that had something to read."""

@@ -103,6 +103,11 @@ class Sandbox:
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._channel is None
+
     def snapshot(self) -> "Snapshot":
         """What the kernel says about the sandbox now."""
         return self._observe()["inside"]
@@ -116,7 +121,7 @@ class Sandbox:
         return Journey.from_data(answer.body["ok"])
 
     def __repr__(self) -> str:
-        state = "closed" if self._channel is None else f"{len(self.steps)} steps"
+        state = "closed" if self.closed else f"{len(self.steps)} steps"
         return f"Sandbox({self.name!r}, {state})" + "".join(f"\n  {step}" for step in self.steps)
 
     # -- running ------------------------------------------------------------------------------------------------------

@@ -7,14 +7,17 @@ from scratchlab.observe.usage import Usage, usage_of
 from scratchlab.sandbox import Sandbox
 from scratchlab.stages.sizes import readable
 from scratchlab.views.picture import Picture, table
+from scratchlab.views.subject import living
 from scratchlab.views.svg import Drawing, shortened
 
 _WIDE = 96
 _EVENTS = {  # what to say of an event that has happened, and of one that has not
-    "throttled": ("throttled: had to wait for the next period", "never throttled"),
+    "throttled": ("throttled: had to wait for the next period", "hardly throttled"),
     "killed": ("processes killed for want of memory: {}", "no process killed"),
     "refused": ("forks refused", "no fork refused"),
 }
+# One that happens so often by chance, while a sandbox is built, is no news.
+_CHANCE = {"throttled": 2}
 # Use moves by itself, so a picture says it in words that stay the same from run to run.
 _SHARES = ((0.05, "next to nothing"), (0.25, "under a quarter"), (0.5, "under half"), (0.95, "over half"))
 
@@ -56,7 +59,7 @@ class Groups(Picture):
         for name, count in usage.events.items():
             happened, never = _EVENTS[name]
             # How often is a matter of chance, but for what is killed.
-            words = happened.format(count) if count else never
+            words = happened.format(count) if count > _CHANCE.get(name, 0) else never
             yield f"{words} ({count})" if self.exact and count and name != "killed" else words
 
     def draw(self, drawing: Drawing) -> None:
@@ -64,7 +67,7 @@ class Groups(Picture):
         row = 1.6
         for usage in self.usages:
             own = is_own(usage)
-            met = any(usage.events.values())
+            met = is_met(usage)
             drawing.box(0, row, _WIDE, 3.4 if own else 1.3, ("alarm" if met else "own") if own else "shared")
             drawing.text(1, row + 0.1, usage.controller, bold=True)
             drawing.text(12, row + 0.1, shortened(_way(usage) if own else "the host's: no limit of its own", 82), "quiet")
@@ -77,12 +80,17 @@ class Groups(Picture):
         if usage.share is not None:
             drawing.bar(50, row + 1.35, 20, usage.share if self.exact else _upper(usage.share), "good")
             drawing.text(72, row + 1.15, self._use(usage))
-        drawing.text(12, row + 2.2, ", ".join(self._events(usage)), "alarm" if any(usage.events.values()) else "quiet")
+        drawing.text(12, row + 2.2, ", ".join(self._events(usage)), "alarm" if is_met(usage) else "quiet")
 
 
 def is_own(usage: Usage) -> bool:
     """Whether a group is the sandbox's own, and not one that the host had put us in."""
     return "scratchlab" in usage.group
+
+
+def is_met(usage: Usage) -> bool:
+    """Whether the kernel had to step in, more often than by chance."""
+    return any(count > _CHANCE.get(name, 0) for name, count in usage.events.items())
 
 
 def _way(usage: Usage) -> str:
@@ -114,4 +122,4 @@ def limit_word(usage: Usage) -> str:
 
 def cgroup(box: Sandbox, exact: bool = False) -> Groups:
     """The control groups of a sandbox: limit, use and events of each controller; `exact` shows numbers.  cgroups(7)"""
-    return Groups(box.name, usage_of(box.pid), exact)
+    return Groups(box.name, usage_of(living(box)), exact)

@@ -16,6 +16,7 @@ from scratchlab.observe.usage import sample, usage_of
 from scratchlab.sandbox import Finished, Sandbox
 from scratchlab.stages import cpu, step
 from scratchlab.views.chart import Chart, Rate, rate
+from scratchlab.views.subject import living
 
 if TYPE_CHECKING:
     from scratchlab.views.panel import Panel
@@ -30,7 +31,7 @@ class Live:
         self.finished: Finished | None = None
         self._box, self._argv, self._seconds, self._slider = box, tuple(argv), seconds, slider
         self._rates: list[Rate] = []
-        self._limits = {usage.controller: usage for usage in usage_of(box.pid)}
+        self._limits = {usage.controller: usage for usage in usage_of(living(box))}
         self._stop, self._over = threading.Event(), threading.Event()
         self._trouble: ScratchlabError | OSError | None = None
         self._panel: Panel | None = None

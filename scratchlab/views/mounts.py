@@ -10,7 +10,7 @@ from scratchlab.views.picture import Picture, table
 from scratchlab.views.subject import Subject, host, looked_at
 from scratchlab.views.svg import Drawing, columns, shortened
 
-_ROOM = {"target": 44, "fstype": 20, "options": 30}  # columns at most in the drawing
+_ROOM = {"target": 42, "fstype": 16, "options": 24}  # columns at most in the drawing
 
 
 class Row(NamedTuple):
@@ -132,7 +132,7 @@ def _rows(node: _Node, branch: str, below: str, every: bool) -> Iterator[Row]:
         yield from _rows(each, below + corner, below + line, every)
     if rest:
         # Without their number: each machine has other ones, and a lesson's output must not.
-        yield Row(f"{below}└─ ", "…", "the others, as on the host", "", _propagations(rest), True)
+        yield Row(f"{below}└─ ", "… the others, as on the host", "", "", _propagations(rest), True)
 
 
 def _propagations(nodes: Sequence[_Node]) -> str:

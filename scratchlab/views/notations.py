@@ -74,6 +74,7 @@ _NUMBERS = (
     (r"\b[0-9a-f]{2}(:[0-9a-f]{2}){5}\b", "MAC"),
     (r'comment "[0-9a-f]{16}"', 'comment "…"'),
     (r"/proc/\d+/", "/proc/PID/"),
+    (r'(cgroup\.procs", text)="\d+"', r'\1="PID"'),
     (r"\b(pid|peer_netns)=\d+", r"\1=PID"),
     (r"\b(index|master)=\d+", r"\1=N"),
     (r"veth-[0-9a-f]{10}\b", "veth-…"),

@@ -50,8 +50,9 @@ class Packet(Picture):
             row = self._draw_hop(drawing, hop, row)
         fill = _OUTCOME_FILLS.get(self.journey.outcome, "alarm")
         drawing.line([(4, row), (4, row + 0.9)], arrow=True)
-        drawing.box(0, row + 0.9, columns(self.journey.outcome) + 4, 1.3, fill)
-        drawing.text(2, row + 1.0, self.journey.outcome, bold=True)
+        outcome = shortened(self.journey.outcome, _RULE)
+        drawing.box(0, row + 0.9, columns(outcome) + 4, 1.3, fill)
+        drawing.text(2, row + 1.0, outcome, bold=True)
 
     def _draw_hop(self, drawing: Drawing, hop: Hop, top: float) -> float:
         """One hook; gives the row below it."""
@@ -60,15 +61,15 @@ class Packet(Picture):
         dropped = any(match.verdict == "drop" for match in hop.matches)
         drawing.box(0, top, _RULE + 14, height, "alarm" if dropped else "shared" if hop.where == "host" else "own")
         drawing.text(1, top + 0.1, shortened(self._place(hop.where), 18), "quiet")
-        drawing.text(20, top + 0.1, hop.hook, bold=True)
-        drawing.text(34, top + 0.1, self._ends(hop.before) + _by(hop))
+        drawing.text(20, top + 0.1, shortened(hop.hook, 13), bold=True)
+        drawing.text(34, top + 0.1, shortened(self._ends(hop.before) + _by(hop), _RULE - 21))
         row = top + 1.2
         for match in hop.matches:
-            words = f"{match.chain.split()[-1]}: {match.rule}{_verdict(match.verdict, match.rule)}"
+            words = f"{match.chain.rpartition(' ')[2]}: {match.rule}{_verdict(match.verdict, match.rule)}"
             drawing.text(12, row, shortened(words, _RULE), "quiet")
             row += 1.1
         if changed:
-            drawing.text(34, row, self._ends(hop.after), bold=True)
+            drawing.text(34, row, shortened(self._ends(hop.after), _RULE - 21), bold=True)
         return top + height
 
     def _place(self, where: str) -> str:

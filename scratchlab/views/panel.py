@@ -55,4 +55,5 @@ class Panel:
 
 def panel(live: "Live", slider: bool) -> Panel | None:
     """A panel where there is a notebook to show it."""
-    return Panel(live, slider) if "ipykernel" in sys.modules else None
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return Panel(live, slider) if hasattr(shell, "kernel") else None

@@ -12,6 +12,7 @@ from scratchlab.linux.proc import parse_namespace
 from scratchlab.observe.processes import Listed, listed
 from scratchlab.sandbox import Sandbox
 from scratchlab.views.picture import Picture, table
+from scratchlab.views.subject import living
 from scratchlab.views.svg import Drawing, columns, shortened
 
 _ROOM = 40
@@ -145,7 +146,7 @@ def _inside(scope: _Scope, process: Listed) -> str:
 def processes(box: Sandbox, exact: bool = False) -> Processes:
     """The process tree of a sandbox from outside, with the numbers from inside; `exact` adds the host's.  pid_namespaces(7)"""
     host = parse_namespace(os.readlink("/proc/self/ns/pid"))
-    found = listed()
-    rows = tree(found, box.pid, os.getpid(), host, exact)
-    apart = next(process.pid_namespace for process in found if process.pid == box.pid) not in (0, host)
+    first, found = living(box), listed()
+    rows = tree(found, first, os.getpid(), host, exact)
+    apart = next(process.pid_namespace for process in found if process.pid == first) not in (0, host)
     return Processes(box.name, apart, rows)

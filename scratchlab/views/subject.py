@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from scratchlab.errors import SandboxError
 from scratchlab.observe import Snapshot
 from scratchlab.sandbox import Sandbox
 
@@ -20,6 +21,13 @@ class Seen(NamedTuple):
 def host() -> Seen:
     """This program: it is never isolated, so it stands for the host."""
     return Seen("host", Snapshot.of(os.getpid()))
+
+
+def living(box: Sandbox) -> int:
+    """The pid of a sandbox. Raises SandboxError if it is gone: its number may be somebody else's by now."""
+    if box.closed or not os.path.exists(f"/proc/{box.pid}"):
+        raise SandboxError(f"the sandbox {box.name!r} is gone", "make a new one: Sandbox()")
+    return box.pid
 
 
 def looked_at(subject: Subject) -> Seen:

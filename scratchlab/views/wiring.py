@@ -13,7 +13,7 @@ from scratchlab.views.picture import Picture, table
 from scratchlab.views.subject import host
 from scratchlab.views.svg import Drawing, shortened
 
-_WIDE, _LINK = 96, 28  # columns of the frames, and of a link
+_WIDE, _LINK, _MOST = 96, 28, 3  # columns of the frames, and of a link; how many links have room
 
 
 class End(NamedTuple):
@@ -66,14 +66,16 @@ class Network(Picture):
         drawing.box(0, 1.6, _WIDE, inside - 0.4, "own", dashed=True)
         drawing.text(1, 1.7, shortened(self.name, 40), bold=True)
         if self.gateway:
-            drawing.text(_WIDE - 24, 1.7, f"way out: {self.gateway}", "quiet")
+            drawing.text(_WIDE - 24, 1.7, shortened(f"way out: {self.gateway}", 23), "quiet")
         self._draw_links(drawing, self.links, 3.0)
         if self.ends:
             self._draw_host(drawing, inside + 2.2)
 
     def _draw_links(self, drawing: Drawing, links: Sequence[End], row: float) -> None:
-        for number, link in enumerate(links[:3]):
+        for number, link in enumerate(links[:_MOST]):
             _draw_link(drawing, link, 1 + number * (_LINK + 4), row)
+        if len(links) > _MOST:
+            drawing.text(50, 1.7, f"and {len(links) - _MOST} more", "quiet")
 
     def _draw_host(self, drawing: Drawing, top: float) -> None:
         """The frame of the host, and the cable that leads there."""
