@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from scratchlab.observe.usage import Usage, usage_of
 from scratchlab.sandbox import Sandbox
 from scratchlab.stages.sizes import readable
-from scratchlab.views.picture import Picture, table
+from scratchlab.views.picture import WIDEST, Picture, table
 from scratchlab.views.subject import living
 from scratchlab.views.svg import Drawing, shortened
 
-_WIDE = 96
 _EVENTS = {  # what to say of an event that has happened, and of one that has not
     "throttled": ("throttled: had to wait for the next period", "hardly throttled"),
     "killed": ("processes killed for want of memory: {}", "no process killed"),
@@ -68,9 +67,11 @@ class Groups(Picture):
         for usage in self.usages:
             own = is_own(usage)
             met = is_met(usage)
-            drawing.box(0, row, _WIDE, 3.4 if own else 1.3, ("alarm" if met else "own") if own else "shared")
+            drawing.box(0, row, WIDEST, 3.4 if own else 1.3, ("alarm" if met else "own") if own else "shared")
             drawing.text(1, row + 0.1, usage.controller, bold=True)
-            drawing.text(12, row + 0.1, shortened(_way(usage) if own else "the host's: no limit of its own", 82), "quiet")
+            drawing.text(
+                12, row + 0.1, shortened(_way(usage) if own else "the host's: no limit of its own", WIDEST - 13), "quiet"
+            )
             if own:
                 self._draw_use(drawing, usage, row)
             row += 3.7 if own else 1.6
@@ -78,8 +79,8 @@ class Groups(Picture):
     def _draw_use(self, drawing: Drawing, usage: Usage, row: float) -> None:
         drawing.text(12, row + 1.15, limit_word(usage))
         if usage.share is not None:
-            drawing.bar(50, row + 1.35, 20, usage.share if self.exact else _upper(usage.share), "good")
-            drawing.text(72, row + 1.15, self._use(usage))
+            drawing.bar(36, row + 1.35, 18, usage.share if self.exact else _upper(usage.share), "good")
+            drawing.text(56, row + 1.15, self._use(usage))
         drawing.text(12, row + 2.2, ", ".join(self._events(usage)), "alarm" if is_met(usage) else "quiet")
 
 

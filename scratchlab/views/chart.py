@@ -10,7 +10,7 @@ from scratchlab.views.picture import Picture, table
 from scratchlab.views.svg import Drawing, shortened
 
 SHOWN = 100  # looks that the chart is wide: the latest ones
-_LEFT, _WIDTH, _HEIGHT = 26, 66, 3.0  # of one strip: columns before it, columns, rows
+_LEFT, _WIDTH, _HEIGHT = 24, 56, 3.0  # of one strip: columns before it, columns, rows
 _CPU, _MEMORY, _PRESSURE = 1.8, 6.2, 10.6  # where each strip begins
 _CPU_SCALES = (0.1, 0.25, 0.5, 1, 2, 4, 8)
 
@@ -67,6 +67,10 @@ class Chart(Picture):
         for resource in self.rates[-1].pressure if self.rates else ():
             yield f"{resource} pressure", _waiting([each.pressure.get(resource, 0.0) for each in self.rates])
 
+    def summary(self) -> str:
+        """All that the drawing says, in one line, also while the load runs."""
+        return f"{'runs' if self.running else 'ended'}. " + ". ".join(f"{name}: {words}" for name, words in self._rows())
+
     def _limit(self, controller: str) -> str:
         return limit_word(self.limits[controller]) if controller in self.limits else "no limit"
 
@@ -89,7 +93,7 @@ class Chart(Picture):
         """Three strips, one below the other; what is latest is on the right."""
         rates = self.rates[-SHOWN:]
         top = self._cpu_scale(rates)
-        _strip(drawing, _CPU, "CPU", f"full height: {top:g} CPU{'' if top == 1 else 's'}", [each.cpu / top for each in rates])
+        _strip(drawing, _CPU, "CPU", f"top: {top:g} CPU{'' if top == 1 else 's'}", [each.cpu / top for each in rates])
         self._draw_limit(drawing, top)
         _draw_throttled(drawing, [each.throttled for each in rates])
         most = self._memory_limit() or max([*self._memory(), 1]) * 1.25
@@ -102,7 +106,7 @@ class Chart(Picture):
         if self.running and not self.rates:
             return "runs now"
         seconds = sum(each.seconds for each in self.rates)
-        return f"{'runs for' if self.running else 'ended after'} {seconds:.1f} s; red bars: the quota was used up, it had to wait"
+        return f"{'runs for' if self.running else 'ended after'} {seconds:.1f} s; red bars: it had to wait for its quota"
 
     def _cpu_scale(self, rates: Sequence[Rate]) -> float:
         """How many CPUs the whole height of the strip is: a round number."""

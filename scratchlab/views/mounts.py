@@ -10,7 +10,7 @@ from scratchlab.views.picture import Picture, table
 from scratchlab.views.subject import Subject, host, looked_at
 from scratchlab.views.svg import Drawing, columns, shortened
 
-_ROOM = {"target": 42, "fstype": 16, "options": 24}  # columns at most in the drawing
+_ROOM = {"target": 32, "fstype": 12, "options": 22}  # columns at most in the drawing
 
 
 class Row(NamedTuple):

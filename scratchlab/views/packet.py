@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from scratchlab.observe.packet import Ends, Hop, Journey
+from scratchlab.observe.packet import Ends, Hop, Journey, Match
 from scratchlab.sandbox import Sandbox
-from scratchlab.views.picture import Picture
-from scratchlab.views.svg import Drawing, columns, shortened
+from scratchlab.views.picture import WIDEST, Picture
+from scratchlab.views.svg import Drawing, columns, shortened, wrapped
 
-_RULE = 84  # columns at most for a rule in the drawing
+_PLACE, _HOOK, _ENDS = 1, 12, 26  # the columns of a hop: whose it is, which hook, the addresses there
 _OUTCOME_FILLS = {"answered": "good", "sent": "good"}
 
 
@@ -50,26 +50,24 @@ class Packet(Picture):
             row = self._draw_hop(drawing, hop, row)
         fill = _OUTCOME_FILLS.get(self.journey.outcome, "alarm")
         drawing.line([(4, row), (4, row + 0.9)], arrow=True)
-        outcome = shortened(self.journey.outcome, _RULE)
+        outcome = shortened(self.journey.outcome, WIDEST - 4)
         drawing.box(0, row + 0.9, columns(outcome) + 4, 1.3, fill)
         drawing.text(2, row + 1.0, outcome, bold=True)
 
     def _draw_hop(self, drawing: Drawing, hop: Hop, top: float) -> float:
         """One hook; gives the row below it."""
+        rules = [line for match in hop.matches for line in wrapped(_rule(match), WIDEST - _HOOK - 1)]
         changed = hop.after != hop.before
-        height = 1.3 + 1.1 * len(hop.matches) + 1.1 * changed
+        height = 1.3 + 1.1 * (len(rules) + changed)
         dropped = any(match.verdict == "drop" for match in hop.matches)
-        drawing.box(0, top, _RULE + 14, height, "alarm" if dropped else "shared" if hop.where == "host" else "own")
-        drawing.text(1, top + 0.1, shortened(self._place(hop.where), 18), "quiet")
-        drawing.text(20, top + 0.1, shortened(hop.hook, 13), bold=True)
-        drawing.text(34, top + 0.1, shortened(self._ends(hop.before) + _by(hop), _RULE - 21))
-        row = top + 1.2
-        for match in hop.matches:
-            words = f"{match.chain.rpartition(' ')[2]}: {match.rule}{_verdict(match.verdict, match.rule)}"
-            drawing.text(12, row, shortened(words, _RULE), "quiet")
-            row += 1.1
+        drawing.box(0, top, WIDEST, height, "alarm" if dropped else "shared" if hop.where == "host" else "own")
+        drawing.text(_PLACE, top + 0.1, shortened(self._place(hop.where), _HOOK - 2), "quiet")
+        drawing.text(_HOOK, top + 0.1, shortened(hop.hook, _ENDS - _HOOK - 1), bold=True)
+        drawing.text(_ENDS, top + 0.1, shortened(self._ends(hop.before) + _by(hop), WIDEST - _ENDS - 1))
+        for number, line in enumerate(rules):
+            drawing.text(_HOOK, top + 1.2 + 1.1 * number, line, "quiet")
         if changed:
-            drawing.text(34, row, shortened(self._ends(hop.after), _RULE - 21), bold=True)
+            drawing.text(_ENDS, top + 1.2 + 1.1 * len(rules), shortened(self._ends(hop.after), WIDEST - _ENDS - 1), bold=True)
         return top + height
 
     def _place(self, where: str) -> str:
@@ -92,6 +90,11 @@ def _by(hop: Hop) -> str:
     if not hop.link:
         return ""
     return f"   arrives by {hop.link}" if hop.hook == "prerouting" else f"   leaves by {hop.link}"
+
+
+def _rule(match: Match) -> str:
+    """A rule in the drawing: there, the table's name would only take room."""
+    return f"{match.chain.rpartition(' ')[2]}: {match.rule}{_verdict(match.verdict, match.rule)}"
 
 
 def _verdict(verdict: str, rule: str) -> str:

@@ -4,6 +4,7 @@ Widgets of ipywidgets alone, and no JavaScript of ours: what moves is one image.
 """
 
 import sys
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from scratchlab.errors import ScratchlabError
@@ -22,9 +23,9 @@ class Panel:
         self._image = ipywidgets.Image(format="svg+xml", value=b"")
         self._stop = ipywidgets.Button(description="stop", icon="stop", tooltip="end the load now")
         self._stop.on_click(lambda _: live.ask_to_stop())
-        self._word = ipywidgets.Label()
-        controls = [self._stop, *([self._slider(ipywidgets, live)] if slider else []), self._word]
-        self._box = ipywidgets.VBox([self._image, ipywidgets.HBox(controls)])
+        self._words = ipywidgets.HTML()  # what the image says, for those who do not see it: an Image takes no alternative
+        controls = [self._stop, *([self._slider(ipywidgets, live)] if slider else [])]
+        self._box = ipywidgets.VBox([self._image, ipywidgets.HBox(controls), self._words])
 
     def _slider(self, widgets: Any, live: "Live") -> Any:
         percent = round(100 * (live.chart().cpu_limit or 1.0))
@@ -37,15 +38,13 @@ class Panel:
         try:
             live.limit_cpu(percent / 100)
         except ScratchlabError as error:  # the sandbox is gone: nobody else will hear of it
-            self._word.value = error.message
+            self._words.value = escape(error.message)
 
     def show(self, chart: Chart) -> None:
         """Draw what is known by now."""
         self._image.value = chart.svg().encode()
-        self._image.tooltip = repr(chart)  # what a screen reader says of it
-        if not chart.running:
-            self._stop.disabled = True
-            self._word.value = "ended"
+        self._words.value = escape(chart.summary())
+        self._stop.disabled = not chart.running
 
     def view(self) -> dict[str, Any]:
         """What the notebook needs to know to show it."""

@@ -10,7 +10,7 @@ from typing import Any
 from scratchlab import display
 from scratchlab.views.svg import Drawing, columns, printable, shortened
 
-WIDEST = 96  # columns of a picture: what is wider gets small on a projector
+WIDEST = 80  # columns of a picture: a notebook on a projector has room for no more at full size
 
 
 class Picture(ABC):

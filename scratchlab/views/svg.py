@@ -7,6 +7,7 @@ wide it is. What is drawn in the same order is the same bytes.
 import unicodedata
 from collections.abc import Sequence
 from html import escape
+from textwrap import wrap
 
 from scratchlab.views import palette
 
@@ -52,6 +53,11 @@ def shortened(text: str, room: int) -> str:
             break
         head, tail = head + first, last + tail
     return f"{head}…{tail}"
+
+
+def wrapped(text: str, room: int) -> list[str]:
+    """A text in lines of `room` columns, broken between words where it can be."""
+    return wrap(printable(text), room, subsequent_indent="  ", break_on_hyphens=False) or [""]
 
 
 class Drawing:

@@ -9,11 +9,11 @@ from scratchlab.linux.netlink import Address, Link
 from scratchlab.observe import Snapshot
 from scratchlab.sandbox import Sandbox
 from scratchlab.stages.ports import Port
-from scratchlab.views.picture import Picture, table
+from scratchlab.views.picture import WIDEST, Picture, table
 from scratchlab.views.subject import host
-from scratchlab.views.svg import Drawing, shortened
+from scratchlab.views.svg import Drawing, shortened, wrapped
 
-_WIDE, _LINK, _MOST = 96, 28, 3  # columns of the frames, and of a link; how many links have room
+_LINK, _GAP, _MOST = 24, 3, 3  # columns of a link, and between two; how many have room
 
 
 class End(NamedTuple):
@@ -63,35 +63,36 @@ class Network(Picture):
             drawing.text(0, 1.5, "every link, address, route and rule of the host is this sandbox's too", "quiet")
             return
         inside = 2.2 + 2.7 * bool(self.links)
-        drawing.box(0, 1.6, _WIDE, inside - 0.4, "own", dashed=True)
+        drawing.box(0, 1.6, WIDEST, inside - 0.4, "own", dashed=True)
         drawing.text(1, 1.7, shortened(self.name, 40), bold=True)
         if self.gateway:
-            drawing.text(_WIDE - 24, 1.7, shortened(f"way out: {self.gateway}", 23), "quiet")
+            drawing.text(WIDEST - 24, 1.7, shortened(f"way out: {self.gateway}", 23), "quiet")
         self._draw_links(drawing, self.links, 3.0)
         if self.ends:
             self._draw_host(drawing, inside + 2.2)
 
     def _draw_links(self, drawing: Drawing, links: Sequence[End], row: float) -> None:
         for number, link in enumerate(links[:_MOST]):
-            _draw_link(drawing, link, 1 + number * (_LINK + 4), row)
+            _draw_link(drawing, link, 1 + number * (_LINK + _GAP), row)
         if len(links) > _MOST:
-            drawing.text(50, 1.7, f"and {len(links) - _MOST} more", "quiet")
+            drawing.text(36, 1.7, f"and {len(links) - _MOST} more", "quiet")
 
     def _draw_host(self, drawing: Drawing, top: float) -> None:
         """The frame of the host, and the cable that leads there."""
-        told = [f"published: {port}" for port in self.ports] + [f"{chain}: {rule}" for chain, rule in self.rules]
-        drawing.box(0, top, _WIDE, 4.4 + 1.15 * len(told), "shared", dashed=True)
+        ports = [line for port in self.ports for line in wrapped(f"published: {port}", WIDEST - 2)]
+        told = ports + [line for chain, rule in self.rules for line in wrapped(f"{chain}: {rule}", WIDEST - 2)]
+        drawing.box(0, top, WIDEST, 4.4 + 1.15 * len(told), "shared", dashed=True)
         drawing.text(1, top + 0.1, "host", bold=True)
-        middle = 1 + (self.cable or 0) * (_LINK + 4) + _LINK / 2
+        middle = 1 + (self.cable or 0) * (_LINK + _GAP) + _LINK / 2
         drawing.line([(middle, 5.2), (middle, top + 1.4)], "own")
         for number, end in enumerate(self.ends):
-            column = middle - _LINK / 2 + number * (_LINK + 4)
+            column = middle - _LINK / 2 + number * (_LINK + _GAP)
             _draw_link(drawing, end, column, top + 1.4)
             if number:
-                drawing.line([(column - 4, top + 2.5), (column, top + 2.5)], "own")
+                drawing.line([(column - _GAP, top + 2.5), (column, top + 2.5)], "own")
         for number, words in enumerate(told):
             drawing.text(
-                1, top + 4.1 + number * 1.15, shortened(words, _WIDE - 2), "ink" if number < len(self.ports) else "quiet"
+                1, top + 4.1 + number * 1.15, shortened(words, WIDEST - 2), "ink" if number < len(self.ports) else "quiet"
             )
 
 

@@ -82,7 +82,7 @@ def test_both_sides_say_what_they_see(box):
     assert (both.inside.out, both.host.out) == ("web", os.uname().nodename)
     assert not both.same and box.both("echo", "x").same
     assert both.lines == (1, 1)
-    assert [word.strip() for word in repr(both).splitlines()[0].split("│")] == ["test", "host"]
+    assert [word.strip() for word in repr(both).splitlines()[0].split("│")] == [box.name, "host"]
 
 
 def test_both_sides_read_the_same_input_and_end_in_the_same_time(box):

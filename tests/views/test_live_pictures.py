@@ -32,7 +32,7 @@ def test_a_namespace_is_shared_in_the_picture_if_it_is_shared_in_the_kernel(box)
 
     shared = {kind: len(set(owners)) == 1 for kind, owners in rows.items()}
     assert shared == {kind: namespace("self", kind) == namespace(box.pid, kind) for kind in rows}
-    assert rows["uts"] == rows["pid"] == ("host", "test") and rows["net"] == ("host", "host")
+    assert rows["uts"] == rows["pid"] == ("host", box.name) and rows["net"] == ("host", "host")
 
 
 def test_two_sandboxes_that_share_one_namespace_have_one_box_in_the_drawing(box):
@@ -43,8 +43,8 @@ def test_two_sandboxes_that_share_one_namespace_have_one_box_in_the_drawing(box)
         picture = views.namespaces(box, second)
 
         assert namespace(box.pid, "net") == namespace(second.pid, "net") != namespace("self", "net")
-        assert dict(picture.rows)["net"] == ("host", "test", "test")
-        assert image(picture).words().count("test") == 2  # the heading, and one box for both
+        assert dict(picture.rows)["net"] == ("host", box.name, box.name)
+        assert image(picture).words().count(box.name) == 2  # the heading, and one box for both
 
 
 def test_a_pid_namespace_that_only_children_will_enter_has_its_own_row():
@@ -174,7 +174,7 @@ def test_limits_uses_and_events_are_the_kernels(box):
 
     pids = {usage.controller: usage for usage in views.cgroup(box).usages}["pids"]
 
-    assert pids.group[-2:] == ("scratchlab", "test") and pids.limit == "8" and pids.events["refused"] > 0
+    assert pids.group[-2:] == ("scratchlab", box.name) and pids.limit == "8" and pids.events["refused"] > 0
     assert "no fork refused" in repr(before) and "forks refused" in repr(views.cgroup(box))
     assert eventually(lambda: "uses 1 " in repr(views.cgroup(box, exact=True)))
 
