@@ -4,7 +4,7 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,8 +13,9 @@ from scratchlab.linux.ledger import Call
 from scratchlab.sandbox import Applied
 from scratchlab.stages.stage import about
 from scratchlab.views.picture import WIDEST, Picture, table
-from scratchlab.views.svg import Drawing, printable, shortened
+from scratchlab.views.svg import Drawing, printable, wrapped
 
+_LONGEST = 12  # lines of one call in the drawing
 _MODULES = ("linux", "netlink", "nftables", "cgroupfs", "shared")  # where stages get what they do to the kernel
 
 
@@ -56,17 +57,25 @@ class Ledger(Picture):
         row = 1.6
         for name, words in self._notations():
             if words:
-                drawing.box(0, row, WIDEST, 1.2, "shared")
-                drawing.text(1, row + 0.05, name, "quiet")
-                drawing.text(11, row + 0.05, shortened(words, WIDEST - 12))
-                row += 1.4
-        drawing.box(0, row, WIDEST, 0.3 + 1.1 * max(len(self.calls), 1), "own")
-        drawing.text(1, row + 0.1, "kernel", "quiet")
-        for number, call in enumerate(self.calls):
-            failed = call.result.startswith("E")
-            drawing.text(11, row + 0.1 + 1.1 * number, shortened(self._words(call), WIDEST - 12), "ink", bold=failed)
-        if not self.calls:
-            drawing.text(11, row + 0.1, "no system call that the ledger keeps", "quiet")
+                row = _draw_row(drawing, row, name, wrapped(words, WIDEST - 12), "shared")
+        lines = [line for call in self.calls for line in _broken(self._words(call))]
+        _draw_row(drawing, row, "kernel", lines or ["no system call that the ledger keeps"], "own")
+
+
+def _draw_row(drawing: Drawing, row: float, name: str, lines: Sequence[str], fill: str) -> float:
+    """A box with a name and some lines; gives the row below it."""
+    height = 0.2 + 1.1 * len(lines)
+    drawing.box(0, row, WIDEST, height, fill)
+    drawing.text(1, row + 0.1, name, "quiet")
+    for number, line in enumerate(lines):
+        drawing.text(11, row + 0.1 + 1.1 * number, line)
+    return row + height + 0.2
+
+
+def _broken(call: str) -> list[str]:
+    """A call in lines: a long text, such as nft's commands, where it has lines itself. The whole of it is in the text form."""
+    lines = [line for part in call.split("\\n") for line in wrapped(part, WIDEST - 12)]
+    return lines if len(lines) <= _LONGEST else [*lines[: _LONGEST - 1], "  …"]
 
 
 # What the kernel, or we by chance, number anew in each run. In this order: a MAC address has digits too.

@@ -21,7 +21,7 @@ class Panel:
         import ipywidgets
 
         self._image = ipywidgets.Image(format="svg+xml", value=b"")
-        self._stop = ipywidgets.Button(description="stop", icon="stop", tooltip="end the load now")
+        self._stop = ipywidgets.Button(description="stop", tooltip="end the load now")
         self._stop.on_click(lambda _: live.ask_to_stop())
         self._words = ipywidgets.HTML()  # what the image says, for those who do not see it: an Image takes no alternative
         controls = [self._stop, *([self._slider(ipywidgets, live)] if slider else [])]
