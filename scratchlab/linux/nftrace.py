@@ -97,7 +97,7 @@ def _addresses(network: bytes, transport: bytes) -> tuple[str, str]:
 
 @contextmanager
 def listening() -> Iterator[Callable[[], list[Event]]]:
-    """Listen in the network namespace of the calling thread. Gives a function that says what came since it was last called."""
+    """Listen in this thread's network namespace. Gives a function that says what came since the last call."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER) as kernel:
         kernel.bind((0, 0))
         kernel.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP_NFTRACE)

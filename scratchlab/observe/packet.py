@@ -61,7 +61,10 @@ def _hop_from_data(where: str, hook: str, link: str, before: Any, matches: Any, 
 
 
 def follow(target: Target, address: str, port: int, protocol: str = "tcp", inside: bool = False) -> Journey:
-    """Send one packet, from the host or from inside, and tell its way. Raises KernelError where that is not ours to do."""
+    """Send one packet, from the host or from inside, and tell its way.
+
+    Raises KernelError where that is not ours to do.
+    """
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     apart = os.readlink(f"/proc/{target.pid}/ns/net") != os.readlink("/proc/self/ns/net")
     places: dict[str, Callable[[Callable[[], Any]], Any]] = {"host": _here}
@@ -172,7 +175,10 @@ def parse_rules(text: str) -> Rules:
 
 
 def hops_of(order: Sequence[str], told: Mapping[str, Told], destination: str) -> list[Hop]:
-    """The hooks in the order of the packet's way: on from one namespace is what has the same addresses in the next."""
+    """The hooks in the order of the packet's way.
+
+    What leaves one namespace is what has the same addresses in the next.
+    """
     hops: list[Hop] = []
     at: Ends | None = None
     for where in order:
@@ -184,7 +190,10 @@ def hops_of(order: Sequence[str], told: Mapping[str, Told], destination: str) ->
 
 
 def followed(events: Sequence[Event], at: Ends | None, destination: str) -> Iterator[Event]:
-    """The events of one packet among all that was told: over a link it goes with its addresses, under another number."""
+    """The events of one packet, the first with these addresses, among all that was told.
+
+    Over a link, it keeps its addresses, and gets another number.
+    """
     packets: set[int] = set()
     begun: set[str] = set()
     for event in events:

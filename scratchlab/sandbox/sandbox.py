@@ -150,7 +150,7 @@ class Sandbox:
         return Running(self, argv, how)
 
     def both(self, *argv: str, **options: Any) -> Both:
-        """Run a command inside and on the host, side by side; the options are those of `run`, and hold for both."""
+        """Run a command inside and on the host, side by side, with the same input, timeout and directory."""
         return both(self, argv, options)
 
     def kill(self, pid: int, number: int) -> None:

@@ -83,7 +83,7 @@ class _Node(NamedTuple):
 
 
 def tree(inside: Sequence[MountPoint], on_host: Sequence[MountPoint], every: bool = False) -> tuple[Row, ...]:
-    """The rows of a mount table; what is as on the host is one row for each sort, unless `every` mount is wanted."""
+    """The rows of a mount table; what is as on the host is summed up, unless `every` mount is wanted."""
     known = {mount.mount_id for mount in inside}
     roots = [mount for mount in inside if mount.parent_id not in known or mount.parent_id == mount.mount_id]
     alike = {_likeness(mount) for mount in on_host}

@@ -14,7 +14,7 @@ _KINDS, _ROOM = 24, 26  # columns for the kinds, and at most for one process
 
 @dataclass(frozen=True, repr=False)
 class Namespaces(Picture):
-    """For each kind, the name of the namespace that each process is in: that of the first process seen in it."""
+    """For each kind, whose namespace each process is in: it is called after the first one in it."""
 
     processes: tuple[str, ...]
     rows: tuple[tuple[str, tuple[str, ...]], ...]

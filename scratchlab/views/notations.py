@@ -98,7 +98,7 @@ def symbolic(text: str) -> str:
 
 
 def ledger(applied: Applied, exact: bool = False) -> Ledger:
-    """The system calls of a step that was applied, beside its shell and engine form; `exact` keeps pids and MAC addresses."""
+    """The system calls of a step, beside its shell and engine form; `exact` keeps pids and MAC addresses."""
     stage = about(applied.step.stage)
     return Ledger(repr(applied.step), stage.shell, stage.engine, applied.calls, exact)
 

@@ -22,7 +22,10 @@ _STYLE = (
 
 
 def printable(text: str) -> str:
-    """Text with what cannot be shown, or turns the rest around, as a backslash and its number. SVG is XML, and takes none."""
+    """Text with what cannot be shown, or turns the rest around, as a backslash and its number.
+
+    SVG is XML, which takes no control characters.
+    """
     return "".join(character if _shows(character) else _number(character) for character in text)
 
 

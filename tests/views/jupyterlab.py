@@ -123,8 +123,7 @@ class Page:
         self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
 
     def turn(self, scheme: str) -> None:
-        """Let the reader's system and JupyterLab be light or dark."""
-        self.page.emulate_media(color_scheme=scheme)
+        """Choose JupyterLab's light or dark theme; the reader's system stays light."""
         theme = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}[scheme]
         self.page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
         self.page.wait_for_selector(f'body[data-jp-theme-name="{theme}"]', state="attached")
