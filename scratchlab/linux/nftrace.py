@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
+from scratchlab.linux.ledger import Bare, record
+
 _NETLINK_NETFILTER, _SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP_NFTRACE = 12, 270, 1, 9
 _SUBSYSTEM_NFTABLES, _MSG_TRACE = 10, 17
 _TABLE, _CHAIN, _HANDLE, _KIND, _VERDICT, _PACKET, _NETWORK, _TRANSPORT, _IIF, _OIF, _POLICY = 1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 16
@@ -100,7 +102,8 @@ def listening() -> Iterator[Callable[[], list[Event]]]:
     """Listen in this thread's network namespace. Gives a function that says what came since the last call."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER) as kernel:
         kernel.bind((0, 0))
-        kernel.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP_NFTRACE)
+        join = {"level": Bare("SOL_NETLINK"), "optname": Bare("NETLINK_ADD_MEMBERSHIP"), "optval": Bare("NFNLGRP_NFTRACE")}
+        record("setsockopt", join, lambda: kernel.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP_NFTRACE))
         yield lambda: list(_received(kernel))
 
 

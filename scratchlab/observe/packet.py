@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple, TypeVar
 
-from scratchlab.errors import InputError, KernelError
+from scratchlab.errors import HostError, InputError, KernelError
 from scratchlab.linux import netlink, nftables
 from scratchlab.linux.nftrace import Event, listening
 from scratchlab.stages.stage import Target
@@ -63,8 +63,12 @@ def _hop_from_data(where: str, hook: str, link: str, before: Any, matches: Any, 
 def follow(target: Target, address: str, port: int, protocol: str = "tcp", inside: bool = False) -> Journey:
     """Send one packet, from the host or from inside, and tell its way.
 
-    Raises KernelError where that is not ours to do.
+    Raises HostError where that is not ours to do.
     """
+    if not nftables.available():
+        raise HostError(
+            "a packet is followed by rules of nftables, and this program may make none", "use sudo; apt install nftables"
+        )
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     apart = os.readlink(f"/proc/{target.pid}/ns/net") != os.readlink("/proc/self/ns/net")
     places: dict[str, Callable[[Callable[[], Any]], Any]] = {"host": _here}

@@ -108,6 +108,8 @@ def _chain(by_pid: Mapping[int, Listed], first: int, top: int) -> list[int]:
     """The pids from `top` down to `first`; only `first` if it is not below `top`."""
     chain = [first]
     while chain[0] != top and chain[0] in by_pid:
+        if by_pid[chain[0]].ppid in chain:
+            break  # the list was read one by one, and a number came to mean another process meanwhile
         chain.insert(0, by_pid[chain[0]].ppid)
     return chain if chain[0] == top else [first]
 
@@ -116,7 +118,7 @@ def _children(processes: Sequence[Listed], chain: Sequence[int]) -> dict[int, li
     """Who is below whom: above the sandbox's first process only the way to it, below it everything."""
     children: dict[int, list[Listed]] = {}
     for process in processes:
-        if process.ppid not in chain[:-1] or process.pid in chain:
+        if process.pid != chain[0] and (process.ppid not in chain[:-1] or process.pid in chain):
             children.setdefault(process.ppid, []).append(process)
     wanted = [*chain]
     for pid in wanted:  # it grows as we go
