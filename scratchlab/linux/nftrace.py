@@ -8,10 +8,11 @@ The kernel tells only those who listen already, so this is a socket of ours and 
 say when it is ready. The messages are struct nlmsghdr, struct nfgenmsg, then attributes.  linux/netfilter/nf_tables.h
 """
 
+import errno
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from scratchlab.linux.ledger import Bare, record
@@ -108,7 +109,14 @@ def listening() -> Iterator[Callable[[], list[Event]]]:
 
 
 def _received(kernel: socket.socket) -> Iterator[Event]:
-    with suppress(BlockingIOError):
-        while True:
-            if event := parse_trace(kernel.recv(1 << 16)):
-                yield event
+    while True:
+        try:
+            data = kernel.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:  # some did not fit: what follows is still true
+                raise
+            continue
+        if event := parse_trace(data):
+            yield event

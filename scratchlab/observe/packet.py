@@ -76,8 +76,11 @@ def follow(target: Target, address: str, port: int, protocol: str = "tcp", insid
         places["inside"] = lambda act: netlink.in_netns(target.pid, act)
     first = "inside" if inside and apart else "host"
     with ExitStack() as stack:
-        traced = {where: stack.enter_context(_traced(target, where, go, protocol)) for where, go in places.items()}
         sender = stack.enter_context(places[first](lambda: socket.socket(socket.AF_INET, kind)))
+        sender.bind(("0.0.0.0", 0))
+        # By its port, our packet is told from all others on this machine; NAT keeps it where it can.
+        marked = f"{protocol} sport {sender.getsockname()[1]}"
+        traced = {where: stack.enter_context(_traced(target, where, go, marked)) for where, go in places.items()}
         outcome = _send(sender, address, port)
         told = {where: Told(*told()) for where, told in traced.items()}
     order = [first, *(where for where in told if where != first)]
@@ -117,7 +120,7 @@ class Told(NamedTuple):
 
 
 @contextmanager
-def _traced(target: Target, where: str, go: Callable[[Callable[[], Any]], Any], protocol: str) -> Iterator[Callable[[], Told]]:
+def _traced(target: Target, where: str, go: Callable[[Callable[[], Any]], Any], marked: str) -> Iterator[Callable[[], Told]]:
     """Our table, in one network namespace, while the `with` block runs. Gives a function that says what was told."""
     comment = os.urandom(8).hex()
     table = f"{_TABLE}-{target.name}"
@@ -127,19 +130,19 @@ def _traced(target: Target, where: str, go: Callable[[Callable[[], Any]], Any], 
         listener = listening()
         heard = go(listener.__enter__)  # there: a socket stays in the network that it was made in
         stack.push(listener.__exit__)
-        go(lambda: nftables.run(_tracing_rules(table, comment, protocol)))
+        go(lambda: nftables.run(_tracing_rules(table, comment, marked)))
         stack.callback(lambda: go(lambda: nftables.remove_table(f"ip {table}", comment)))
         yield lambda: go(lambda: _told(heard()))
 
 
-def _tracing_rules(table: str, comment: str, protocol: str) -> str:
+def _tracing_rules(table: str, comment: str, marked: str) -> str:
     lines = [f'create table ip {table} {{ comment "{comment}"; }}']
     for hook in _HOOKS:
         lines.append(f"add chain ip {table} {hook} {{ type filter hook {hook} priority 400; }}")
         lines.append(f"add rule ip {table} {hook} counter")
     for hook in ("prerouting", "output"):  # where a packet begins
         lines.append(f"add chain ip {table} {_FIRST}{hook} {{ type filter hook {hook} priority -450; }}")
-        lines.append(f"add rule ip {table} {_FIRST}{hook} meta l4proto {protocol} meta nftrace set 1")
+        lines.append(f"add rule ip {table} {_FIRST}{hook} {marked} meta nftrace set 1")
     return "\n".join(lines)
 
 
@@ -201,17 +204,16 @@ def followed(events: Sequence[Event], at: Ends | None, destination: str) -> Iter
     packets: set[int] = set()
     begun: set[str] = set()
     for event in events:
-        known = event.destination == destination if at is None else (event.source, event.destination) == at
-        if known and event.source:
-            packets.add(event.packet)
-        if event.packet not in packets:
-            continue
         if event.chain.startswith(_FIRST) and event.handle:
             if event.chain in begun:
                 return  # that is the connection's second packet
             begun.add(event.chain)
-        at = (event.source, event.destination) if event.source else at
-        yield event
+        known = event.destination == destination if at is None else (event.source, event.destination) == at
+        if known and event.source:
+            packets.add(event.packet)
+        if event.packet in packets:
+            at = (event.source, event.destination) if event.source else at
+            yield event
 
 
 def _add(hops: list[Hop], where: str, event: Event, told: Told, at: Ends) -> None:
