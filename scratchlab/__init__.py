@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from scratchlab import attacks as attacks
     from scratchlab import linux as linux
     from scratchlab import stages as stages
+    from scratchlab import views as views
     from scratchlab.container import Container as Container
     from scratchlab.errors.explanation import explain as explain
     from scratchlab.observe import Snapshot as Snapshot
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from scratchlab.sandbox import Sandbox as Sandbox
     from scratchlab.trials import ablate as ablate
     from scratchlab.trials import scoreboard as scoreboard
+    from scratchlab.views import show as show
 
 __version__ = "0.1.0"
 
@@ -37,7 +39,9 @@ _HOMES = {
     "explain": "errors.explanation",
     "linux": "",
     "scoreboard": "trials",
+    "show": "views",
     "stages": "",
+    "views": "",
 }
 
 
@@ -53,3 +57,10 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return list(_HOMES)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext scratchlab`: the cell magics %%inside, %%outside and %%both, and pictures for what is shown."""
+    from scratchlab.magics import register
+
+    register(shell)

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # The order in which to read. A module imports only what stands before it here.
 LAYERS = [
     "errors",
+    "display",
     "linux",
     "shared",
     "journal",
@@ -33,6 +34,7 @@ LAYERS = [
     "judges",
     "trials",
     "views",
+    "magics",
     "lessons",
     "vm",
     "classroom",

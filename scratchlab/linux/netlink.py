@@ -40,6 +40,7 @@ class Link(NamedTuple):
     up: bool
     mtu: int
     master: str  # the bridge that it is a port of, or ""
+    peer: int = 0  # of a veth, the index of the other end, in the namespace where that is
 
 
 class Address(NamedTuple):
@@ -105,6 +106,7 @@ def _as_link(link: Any, names: Mapping[int, str]) -> Link:
         up=bool(link["flags"] & IFF_UP),
         mtu=link.get_attr("IFLA_MTU"),
         master=names.get(link.get_attr("IFLA_MASTER") or 0, ""),
+        peer=link.get_attr("IFLA_LINK") or 0,
     )
 
 

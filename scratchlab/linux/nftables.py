@@ -22,7 +22,7 @@ from typing import Any
 from scratchlab.errors import HostError, InputError, KernelError
 from scratchlab.linux.ledger import record
 
-_JSON_OUTPUT = 1 << 4  # NFT_CTX_OUTPUT_JSON
+_HANDLE_OUTPUT, _JSON_OUTPUT = 1 << 3, 1 << 4  # NFT_CTX_OUTPUT_…
 
 
 def run(commands: str) -> str:
@@ -33,6 +33,11 @@ def run(commands: str) -> str:
 def listed(table: str) -> str:
     """A table as nft prints it: what is really set.  nft(8)"""
     return run(f"list table {table}")
+
+
+def with_handles(table: str) -> str:
+    """A table as nft prints it, each line with the number that the kernel knows it by.  nft(8)"""
+    return _in_context(f"list table {table}", output=_HANDLE_OUTPUT)
 
 
 def rules(table: str) -> list[dict[str, Any]]:

@@ -58,18 +58,18 @@ def _root(snapshot: Snapshot) -> Iterator[Fact]:
 
 def _mounts(snapshot: Snapshot) -> Iterator[Fact]:
     for mount in snapshot.mounts:
-        text = "  ".join(word for word in (_attached(mount), _options(mount)) if word)
+        text = "  ".join(word for word in (attached(mount), unusual_options(mount)) if word)
         # Not the mount's number: unshare(CLONE_NEWNS) copies all mounts, and numbers them anew.
         exact = f"{mount.device} {mount.root} {mount.source}"
         yield Fact(mount.target, text, exact, aside=" ".join(word.partition(":")[0] for word in mount.propagation.split()))
 
 
-def _attached(mount: MountPoint) -> str:
+def attached(mount: MountPoint) -> str:
     """The filesystem, and for a bind mount, which part of it."""
     return mount.fstype if mount.root == "/" else f"{mount.fstype} {without_numbers(mount.root)}"
 
 
-def _options(mount: MountPoint) -> str:
+def unusual_options(mount: MountPoint) -> str:
     """What is out of the ordinary. A filesystem that is read-only makes all its mounts so."""
     options = [option for option in mount.options.split(",") if option not in ("rw", "ro", "relatime")]
     read_only = "ro" in mount.options.split(",") + mount.super_options.split(",")

@@ -106,6 +106,12 @@ class Keeper:
         target = self._target(box, pid)
         return {"inside": to_data(Snapshot.of(target.pid)), "host": to_data(Snapshot.of(os.getpid()))}, []
 
+    def packet(self, box: str, pid: int, address: str, port: int, protocol: str, inside: bool) -> Answer:
+        """Send one packet through the sandbox's wiring, and tell its way."""
+        from scratchlab.observe.packet import follow
+
+        return follow(self._target(box, pid), address, port, protocol, inside), []
+
     def prove(self, box: str, pid: int, stage_name: str) -> Answer:
         """Load the limit that a stage set, and give the kernel's own counters."""
         if stage_name not in STAGES:
@@ -152,7 +158,7 @@ class Keeper:
         return target
 
 
-VERBS = ("hello", "start", "adopt", "outside", "missing", "observe", "prove", "fact", "oom_kills", "close")
+VERBS = ("hello", "start", "adopt", "outside", "missing", "observe", "packet", "prove", "fact", "oom_kills", "close")
 
 
 def _fork_agent(kept: Journal, controllers: Sequence[str], namespaces: Clone) -> tuple[int, Channel]:

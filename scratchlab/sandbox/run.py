@@ -5,7 +5,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from scratchlab.errors import GoneError, InputError
@@ -29,6 +29,14 @@ class Finished(NamedTuple):
     dropped: int = 0  # bytes in the middle of a very long output that were not kept
     note: str = ""  # what the host knows about the ending, such as that memory ran out
     notes: tuple[str, ...] = ()  # what its container lacked, and why
+
+    @classmethod
+    def of(cls, argv: tuple[str, ...], ending: Mapping[str, int], talk: "Conversation", timed_out: bool) -> "Finished":
+        """Put together how a command ended, {"exit": 0} or {"signal": 9}, and what came through its pipes."""
+        number = ending.get("signal")
+        name = None if number is None else signal.Signals(number).name
+        dropped = talk.out.dropped + talk.err.dropped
+        return cls(argv, ending.get("exit"), name, talk.out.text(), talk.err.text(), timed_out, dropped)
 
     @property
     def ok(self) -> bool:
@@ -114,13 +122,13 @@ class Conversation:
         A daemon that the command left behind may hold the pipes open for ever; what counts is that the command is gone.
         """
         while True:
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                return None
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if self._status in self._move(left) and (ending := self._ending()):
                 while self._move(0.0) & set(self._reads):
                     pass  # what was said before the end is in the pipes still
                 return ending
+            if left == 0.0:
+                return None
 
     def _move(self, timeout: float | None) -> set[int]:
         """Wait for the pipes, and move what can be moved. Gives those that had something to read."""
@@ -163,6 +171,11 @@ class Conversation:
             )
         last: dict[str, int] = json.loads(lines[-1])
         return None if "stopped" in last else last
+
+
+def printer(stream: Any) -> Sink:
+    """A sink that prints through Python's own stream, looked up now: in a notebook that is the cell's output."""
+    return lambda text: print(text, end="", file=stream, flush=True)
 
 
 def check_argv(argv: tuple[str, ...]) -> None:

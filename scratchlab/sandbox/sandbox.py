@@ -3,23 +3,24 @@
 import itertools
 import os
 import signal
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from scratchlab import journal
 from scratchlab.errors import GoneError, SandboxError, ScratchlabError, from_wire
 from scratchlab.sandbox import client, steps
 from scratchlab.sandbox.applied import Applied, Replayed
-from scratchlab.sandbox.run import GRACE, Conversation, Finished, Sink, check_argv
+from scratchlab.sandbox.both import Both, both
+from scratchlab.sandbox.run import Finished, Sink
+from scratchlab.sandbox.running import How, Running
 from scratchlab.sandbox.wire import Channel, Message, close_all
 from scratchlab.stages.stage import Step, about
 
 if TYPE_CHECKING:  # for looking only: a container that nobody looks at need not wait 10 ms for this import
     from scratchlab.observe import Snapshot
+    from scratchlab.observe.packet import Journey
     from scratchlab.stages.loads import Proof
 
 
@@ -103,12 +104,25 @@ class Sandbox:
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._channel is None
+
     def snapshot(self) -> "Snapshot":
         """What the kernel says about the sandbox now."""
         return self._observe()["inside"]
 
+    def follow(self, to: str, inside: bool = False) -> "Journey":
+        """Send one packet to ADDRESS:PORT, from the host or from inside, and tell each rule on its way: see views.packet."""
+        from scratchlab.observe.packet import Journey, parse_endpoint
+
+        address, port, protocol = parse_endpoint(to)
+        answer = self._call("packet", address=address, port=port, protocol=protocol, inside=inside)
+        return Journey.from_data(answer.body["ok"])
+
     def __repr__(self) -> str:
-        state = "closed" if self._channel is None else f"{len(self.steps)} steps"
+        state = "closed" if self.closed else f"{len(self.steps)} steps"
         return f"Sandbox({self.name!r}, {state})" + "".join(f"\n  {step}" for step in self.steps)
 
     # -- running ------------------------------------------------------------------------------------------------------
@@ -130,43 +144,15 @@ class Sandbox:
         function, while it runs.
         Raises KernelError("execve") if it cannot be executed.
         """
-        check_argv(argv)
-        sinks = (_printer(sys.stdout), _printer(sys.stderr)) if stream is True else (stream or None, stream or None)
-        talk = Conversation(input.encode() if isinstance(input, str) else input, sinks)
-        try:
-            body = {"do": "run", "argv": list(argv), "env": {**(os.environ if inherit else {}), **(env or {})}, "cwd": cwd}
-            pid = self.ask(body, talk.theirs).body["ok"]["pid"]
-        finally:
-            talk.close(talk.theirs)
-        try:
-            ending, timed_out = self._wait(pid, talk, timeout)
-        finally:
-            talk.close()
-        return _finished(argv, ending, talk, timed_out)
+        return Running(self, argv, How(input=input, env=env, inherit=inherit, cwd=cwd, stream=stream)).wait(timeout)
 
-    def _wait(self, pid: int, talk: Conversation, timeout: float | None) -> tuple[dict[str, int], bool]:
-        try:
-            ending = talk.until_ended(None if timeout is None else time.monotonic() + timeout)
-        except KeyboardInterrupt:
-            self._end(pid, talk, signal.SIGINT)
-            raise
-        except GoneError:
-            if not self.oom_kills():
-                raise
-            return {"signal": signal.SIGKILL}, False  # the limit killed the agent, and so the command
-        if ending is not None:
-            return ending, False
-        return self._end(pid, talk, signal.SIGTERM), True
+    def start(self, *argv: str, **how: Unpack[How]) -> Running:
+        """Start a command inside and do not wait for it; the options are those of `run`, but for `timeout`."""
+        return Running(self, argv, how)
 
-    def _end(self, pid: int, talk: Conversation, first: signal.Signals) -> dict[str, int]:
-        """Ask it to end; a process that ignores that is killed."""
-        self.kill(pid, first)
-        ending = talk.until_ended(time.monotonic() + GRACE)
-        if ending is None:
-            self.kill(pid, signal.SIGKILL)
-            ending = talk.until_ended(None)
-        assert ending is not None
-        return ending
+    def both(self, *argv: str, **options: Any) -> Both:
+        """Run a command inside and on the host, side by side, with the same input, timeout and directory."""
+        return both(self, argv, options)
 
     def kill(self, pid: int, number: int) -> None:
         """Signal a command that was started here, by the pid that it has inside."""
@@ -267,6 +253,9 @@ class Sandbox:
     def _observe(self) -> "dict[str, Snapshot]":
         from scratchlab.observe import from_data
 
+        if not self.steps:
+            # An agent that has just been born still closes files and changes its name: one that answers is done with it.
+            self.ask({"do": "inside", "steps": [], "ledger": False})
         seen = self._call("observe").body["ok"]
         return {where: from_data(data) for where, data in seen.items()}
 
@@ -276,21 +265,3 @@ def _changes(before: "dict[str, Snapshot]", after: "dict[str, Snapshot]", name: 
 
     names = {**names_of(name, before["inside"]), **names_of("host", before["host"])}
     return tuple(change for where in ("inside", "host") for change in diff(before[where], after[where], where, names))
-
-
-def _printer(stream: Any) -> Sink:
-    # Through Python's own stream, looked up now: in a notebook that is the cell's output.
-    return lambda text: print(text, end="", file=stream, flush=True)
-
-
-def _finished(argv: tuple[str, ...], ending: dict[str, int], talk: Conversation, timed_out: bool) -> Finished:
-    number = ending.get("signal")
-    return Finished(
-        argv,
-        ending.get("exit"),
-        None if number is None else signal.Signals(number).name,
-        talk.out.text(),
-        talk.err.text(),
-        timed_out,
-        talk.out.dropped + talk.err.dropped,
-    )

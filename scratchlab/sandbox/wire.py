@@ -3,7 +3,7 @@
     client  →  keeper   {"do": "start", "name": "web"}            ←  {"ok": {"name": "web", "pid": 4711}} + socket to the agent
                         {"do": "outside", "box": "web", "pid": …, "steps": […]}
                                                                   ←  {"ok": [{"value": …, "calls": […]}, …]}
-                        {"do": "observe", …}  "prove"  "fact"  "oom_kills"  "close"
+                        {"do": "observe", …}  "packet"  "prove"  "fact"  "oom_kills"  "close"
     client  →  agent    {"do": "inside", "steps": […]}            ←  {"ok": [{"value": …, "calls": […], "printed": ""}, …]}
                         {"do": "run", "argv": […], …} + in, out, err, status
                                                                   ←  {"ok": {"pid": 7}} (+ the terminal)

@@ -1,0 +1,108 @@
+"""Commands that are started and not waited for, and commands on both sides."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from scratchlab import stages
+from scratchlab.errors import InputError, KernelError
+from tests.conftest import eventually, needs_root
+
+pytestmark = needs_root
+
+
+def commands(box):
+    """What runs below a sandbox, as the host sees it."""
+    children = Path(f"/proc/{box.pid}/task/{box.pid}/children").read_text().split()
+    return [Path(f"/proc/{pid}/comm").read_text().strip() for pid in children if os.path.exists(f"/proc/{pid}/comm")]
+
+
+def test_a_started_command_runs_until_it_is_stopped(box):
+    running = box.start("sleep", "1000")
+    assert not running.ended() and eventually(lambda: commands(box), ["sleep"]) == ["sleep"]
+    assert repr(running) == "[sleep 1000: runs]"
+
+    finished = running.stop()
+
+    assert finished.signal == "SIGTERM" and not finished.timed_out
+    assert running.ended() and running.stop() == running.wait() == finished
+    assert eventually(lambda: commands(box), []) == []
+
+
+def test_other_commands_run_meanwhile(box):
+    running = box.start("cat", input="later")
+
+    assert box.run("echo", "now").out == "now"
+    assert running.wait().out == "later"
+
+
+def test_a_command_that_ignores_being_asked_is_killed(box):
+    running = box.start("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done")
+    assert not running.ended(patience=0.2)
+
+    assert running.stop().signal == "SIGKILL"
+
+
+def test_what_it_says_is_kept_while_nobody_waits(box):
+    running = box.start("sh", "-c", "echo one; echo two >&2; exit 4")
+
+    assert eventually(running.ended)
+    assert (running.wait().out, running.wait().err, running.wait().status) == ("one", "two", 4)
+
+
+def test_a_command_that_nobody_holds_is_killed(box):
+    running = box.start("sleep", "1000")
+    assert eventually(lambda: commands(box), ["sleep"]) == ["sleep"]
+
+    del running
+
+    assert eventually(lambda: commands(box), []) == []
+
+
+def test_what_cannot_be_executed_leaves_no_file_descriptor_behind(box):
+    box.run("true")
+    before = len(os.listdir("/proc/self/fd"))
+
+    with pytest.raises(KernelError):
+        box.run("no-such-program")
+
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+# -- both sides -------------------------------------------------------------------------------------------------------
+
+
+def test_both_sides_say_what_they_see(box):
+    box.apply(stages.unshare_uts)
+    box.apply(stages.hostname, "web")
+
+    both = box.both("hostname")
+
+    assert (both.inside.out, both.host.out) == ("web", os.uname().nodename)
+    assert not both.same and box.both("echo", "x").same
+    assert both.lines == (1, 1)
+    assert [word.strip() for word in repr(both).splitlines()[0].split("│")] == [box.name, "host"]
+
+
+def test_both_sides_read_the_same_input_and_end_in_the_same_time(box):
+    assert box.both("cat", input="text").host.out == "text"
+    late = box.both("sleep", "1000", timeout=0.2)
+    assert late.inside.timed_out and late.host.timed_out
+    assert box.both("sh", "-c", "kill -9 $$").host.signal == "SIGKILL"
+
+
+def test_a_long_line_is_cut_and_the_whole_of_it_is_in_the_result(box):
+    both = box.both("echo", "x" * 300)
+
+    assert max(map(len, repr(both).splitlines())) < 140 and both.host.out == "x" * 300
+
+
+def test_an_option_that_only_one_side_has_is_refused(box):
+    with pytest.raises(InputError, match="env"):
+        box.both("true", env={})
+
+
+def test_what_is_not_there_on_either_side_is_an_error(box):
+    with pytest.raises(KernelError, match="execve"):
+        box.both("no-such-program")
