@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from scratchlab import auto
 from scratchlab.auto import AUTO, Means
 from scratchlab.errors import GoneError, HostError, InputError, SandboxError
+from scratchlab.finished import Finished, Sink
 from scratchlab.journal import Entries
 from scratchlab.options import check_ports, human, limit, parse_volume, text_of
 from scratchlab.rootfs.check import PATH, CommandError, check_rootfs
 from scratchlab.sandbox.client import KeeperLike
-from scratchlab.sandbox.run import Finished, Sink
 from scratchlab.sandbox.sandbox import Sandbox
 from scratchlab.sandbox.steps import pack, unpack
 from scratchlab.stages import (

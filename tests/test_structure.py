@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # The order in which to read. A module imports only what stands before it here.
 LAYERS = [
     "errors",
+    "finished",
     "linux",
     "shared",
     "journal",

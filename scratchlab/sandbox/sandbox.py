@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from scratchlab import journal
 from scratchlab.errors import GoneError, SandboxError, ScratchlabError, from_wire
+from scratchlab.finished import Finished, Sink
 from scratchlab.sandbox import client, steps
 from scratchlab.sandbox.applied import Applied, Replayed
-from scratchlab.sandbox.run import GRACE, Conversation, Finished, Sink, check_argv
+from scratchlab.sandbox.run import GRACE, Conversation, check_argv
 from scratchlab.sandbox.wire import Channel, Message, close_all
 from scratchlab.stages.stage import Step, about
 
