@@ -2,7 +2,7 @@
 
     CACHE/images/HASH/        vmlinuz  initrd  disk  image.json          the same on every machine
     CACHE/snapshots/KEY/      ram  state  disk  snapshot.json            of use on this machine only
-    CACHE/work/HASH/          what an interrupted build had fetched, so that the next one need not
+    CACHE/fetched/HASH/       what an interrupted build had fetched, so that the next one need not
 
 Each directory grows under another name and gets its own in one rename(2): what has a name is complete.
 """
@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from scratchlab.errors import HostError
+from scratchlab.owner import start_time
 
 
 def cache() -> Path:
@@ -36,7 +37,10 @@ def _usual() -> str:
 
 @contextmanager
 def built_aside(place: Path) -> Iterator[Path]:
-    """A new directory to fill; named `place` at the end, or removed after an error. Whoever is second to finish gives way."""
+    """A new directory to fill; named `place` at the end, or removed after an error.
+
+    Whoever is second to finish gives way.
+    """
     place.parent.mkdir(parents=True, exist_ok=True)
     aside = place.with_name(f".{place.name}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
@@ -53,23 +57,11 @@ def built_aside(place: Path) -> Iterator[Path]:
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Remove what builds left that were killed: the number in its name is that of a process which is gone."""
+    """Remove what killed builds left: the number in its name is that of a process which is gone."""
     for path in directory.glob(".*.*"):
         number = path.name.rpartition(".")[2]
-        if number.isdigit() and not _lives(int(number)):
+        if number.isdigit() and not start_time(int(number)):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _lives(pid: int) -> bool:
-    if sys.platform == "win32":
-        return True  # there signal 0 would end it; what is left there stays until the user removes it
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def need_space(directory: Path, size: int, what: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Entry:
-    """One file, directory or device; owned by root, and as old as the epoch, so that equal content is an equal archive."""
+    """One file, directory or device of root's. Equal content is an equal archive: nothing has a date."""
 
     name: str
     mode: int
@@ -52,7 +52,7 @@ def _padded(data: bytes) -> bytes:
 
 
 def below(root: Path, prefix: str, paths: Iterable[Path]) -> Iterator[Entry]:
-    """Files of ours, by their paths below `root`, as entries below `prefix`; with the directories that they lie in."""
+    """Files of ours below `root` as entries below `prefix`, and the directories that they lie in."""
     made: set[str] = set()
     for path in sorted(paths):
         name = f"{prefix}/{path.relative_to(root).as_posix()}"

@@ -19,7 +19,7 @@ from scratchlab.vm.progress import Progress, silent
 from scratchlab.vm.recipe import BOOT_MODULES, DEVICE_MODULES, Recipe, default_machine, release
 
 _DISK_SIZE = 2 << 30  # what the guest sees; it takes space on the host only where something is written
-_WORK_SIZE = 1_500_000_000  # what a build needs for a while
+WORK_SIZE = 1_500_000_000  # what a build needs for a while
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,9 @@ def rebuild(machine: str = "", progress: Progress = silent) -> Image:
 
 
 def _build(recipe: Recipe, progress: Progress) -> Image:
-    work = cache.cache() / "work" / recipe.hash
+    work = cache.cache() / "fetched" / recipe.hash
     cache.remove_unfinished(images())
-    cache.need_space(cache.cache(), _WORK_SIZE, "building an image")
+    cache.need_space(cache.cache(), WORK_SIZE, "building an image")
     grown = work / "tree"
     shutil.rmtree(grown, ignore_errors=True)  # of a build that was interrupted; what it fetched is beside it, and stays
     try:

@@ -31,7 +31,7 @@ def library_hash() -> str:
 
 @cache
 def agent_hash() -> str:
-    """A name for that part of it which runs as process 1: a snapshot of another one is of no use."""
+    """A name for the part that runs as process 1: a snapshot of another one is of no use."""
     return _hash([path for path in files() if path.is_relative_to(_PACKAGE / "vm" / "guest")])
 
 
@@ -44,7 +44,7 @@ def _hash(paths: list[Path]) -> str:
 
 
 def for_first_boot() -> bytes:
-    """The package as a piece of the kernel's first file system, whose `brought` is copied onto the disk."""
+    """The package for the first file system, whose directory `brought` is copied onto the disk."""
     prefix = f"brought{PLACE}/scratchlab"
     entries = [*cpio.below(_PACKAGE, prefix, files()), cpio.file(f"brought{PLACE}/{_HASH}", library_hash().encode())]
     return cpio.archive(entries)

@@ -6,6 +6,7 @@ import selectors
 import socket
 import tarfile
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,7 @@ class Session:
         self._connection, self._gone = connection, gone
         self._frames = frames.Frames()
         self._waiting: list[tuple[bytes, bytes]] = []
+        self._sending = threading.Lock()  # one thread may feed while another resizes
 
     def __enter__(self) -> "Session":
         return self
@@ -59,7 +61,8 @@ class Session:
     def send(self, kind: bytes, data: bytes = b"") -> None:
         """Send one frame."""
         try:
-            frames.send(self._connection, kind, data)
+            with self._sending:
+                frames.send(self._connection, kind, data)
         except OSError:
             raise self._gone() from None
 
@@ -101,32 +104,38 @@ class Session:
             raise KernelError(call, {"pathname": repr(what), "argv": str(list(argv))}, number, f"looked for {where}")
 
 
-def converse(
-    session: Session,
-    source: IO[bytes],
-    outputs: Mapping[bytes, Callable[[bytes], Any]],
-    deadline: float | None = None,
-) -> tuple[Ending, bool]:
-    """Carry input and output until the command ends. Gives how, and whether it ran out of time."""
-    data = source.read(_CHUNK)
-    ended_for_time = 0
-    with selectors.DefaultSelector() as selector:
-        key = selector.register(session, selectors.EVENT_READ | selectors.EVENT_WRITE)
-        while True:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            ready = selector.select(left)
-            if deadline is not None and time.monotonic() >= deadline:
-                session.kill(_SIGKILL if ended_for_time else _SIGTERM)
-                ended_for_time += 1
-                deadline = time.monotonic() + _GRACE
-            mask = ready[0][1] if ready else 0
-            if mask & selectors.EVENT_READ and (ending := _take(session, outputs)):
-                return ending, bool(ended_for_time)
-            if mask & selectors.EVENT_WRITE:
-                session.feed(data)
-                if not data:
-                    selector.modify(key.fileobj, selectors.EVENT_READ)
-                data = data and source.read(_CHUNK)
+class Conversation:
+    """The bytes of one command, both ways, and the clock."""
+
+    def __init__(self, session: Session, source: IO[bytes], outputs: Mapping[bytes, Callable[[bytes], Any]]) -> None:
+        self._session, self._source, self._outputs = session, source, outputs
+        self._data = source.read(_CHUNK)
+        self._events = selectors.EVENT_READ | selectors.EVENT_WRITE
+        self.timed_out = False
+
+    def until_ended(self, deadline: float | None = None) -> Ending:
+        """Carry input and output until the command ends; after the deadline, end it."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._session, self._events)
+            while True:
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                ready = selector.select(left)
+                if deadline is not None and time.monotonic() >= deadline:
+                    self._session.kill(_SIGKILL if self.timed_out else _SIGTERM)
+                    self.timed_out, deadline = True, time.monotonic() + _GRACE
+                if ending := self._carry(ready[0][1] if ready else 0):
+                    return ending
+                selector.modify(self._session, self._events)
+
+    def _carry(self, ready: int) -> Ending | None:
+        if ready & selectors.EVENT_READ and (ending := _take(self._session, self._outputs)):
+            return ending
+        if ready & self._events & selectors.EVENT_WRITE:
+            self._session.feed(self._data)
+            if not self._data:  # that was the end of the input
+                self._events = selectors.EVENT_READ
+            self._data = self._data and self._source.read(_CHUNK)
+        return None
 
 
 def _take(session: Session, outputs: Mapping[bytes, Callable[[bytes], Any]]) -> Ending | None:
@@ -162,7 +171,7 @@ class Guest:
         cwd: str | None = None,
         terminal: tuple[int, int] | None = None,
     ) -> Session:
-        """Start a command; with the rows and columns of a `terminal`, on one of its own. Raises KernelError if it cannot run."""
+        """Start a command; with rows and columns, on a terminal of its own. Raises KernelError if it cannot run."""
         check_words(argv)
         try:
             connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
@@ -201,12 +210,13 @@ class Guest:
         deadline = None if timeout is None else time.monotonic() + timeout
         with self.open(argv, env=env, cwd=cwd) as session:
             outputs = {frames.OUTPUT: out.add, frames.ERRORS: err.add}
-            ending, timed_out = converse(session, _as_file(input), outputs, deadline)
+            talk = Conversation(session, _as_file(input), outputs)
+            ending = talk.until_ended(deadline)
         dropped = out.dropped + err.dropped
-        return Finished(tuple(argv), ending.status, ending.signal, out.text(), err.text(), timed_out, dropped, ending.note)
+        return Finished(tuple(argv), ending.status, ending.signal, out.text(), err.text(), talk.timed_out, dropped, ending.note)
 
     def push(self, source: Path, to: str) -> None:
-        """Copy a file or directory of this computer into the directory `to` of the machine, made if it is not there."""
+        """Copy a file or directory of this computer into the directory `to` of the machine."""
         with tempfile.TemporaryFile() as stream:
             with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
                 archive.add(source, source.resolve().name, filter=_as_root)
@@ -226,7 +236,8 @@ class Guest:
         errors = Kept(None)
         with tempfile.TemporaryFile() as stream:
             with self.open(["tar", "-c", "-C", parent or ("/" if source.startswith("/") else "."), "--", name]) as session:
-                ending, _ = converse(session, io.BytesIO(), {frames.OUTPUT: stream.write, frames.ERRORS: errors.add})
+                outputs = {frames.OUTPUT: stream.write, frames.ERRORS: errors.add}
+                ending = Conversation(session, io.BytesIO(), outputs).until_ended()
             if ending.code:
                 raise HostError(f"could not copy {source} from the machine: {errors.text()}", "look with `scratchlab vm shell`")
             stream.seek(0)

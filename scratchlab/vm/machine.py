@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from scratchlab.errors import GoneError, HostError
-from scratchlab.vm import accelerator, image, library, qemu, snapshot
+from scratchlab.vm import accelerator, image, library, qemu, registry, snapshot
 from scratchlab.vm.guest import frames
 from scratchlab.vm.hardware import Hardware
 from scratchlab.vm.link import Guest
@@ -23,17 +23,22 @@ Say = Callable[[str], Any]
 class Machine(Guest):
     """A machine of ours: it ends when this closes, or when our program does, however that is."""
 
-    def __init__(self, process: Process, key: str, library_there: str) -> None:
-        self._process = process
+    def __init__(self, process: Process, registration: registry.Registration, key: str, library_there: str) -> None:
+        self._process, self._registration = process, registration
         self._library_is_new = library_there != library.library_hash()
-        super().__init__(self.forward(frames.PORT), key)
+        super().__init__(self.forward(frames.PORT), key, registration.name)
         if self._library_is_new:
             self.unpack(io.BytesIO(library.as_tar()), library.PLACE)
+        registration.add(port=self.port, key=key)
 
     @classmethod
     def start(
         cls,
         *,
+        name: str = "",
+        about: str = "",
+        notebook: str = "",
+        settings: dict[str, Any] | None = None,
         memory: int = 512,
         cpus: int = 1,
         kind: str = "",
@@ -44,21 +49,23 @@ class Machine(Guest):
     ) -> "Machine":
         """A new machine, from a snapshot that is taken now if there is none, or booted if `cold`.
 
-        It has no way out unless `network`. `say` hears, in a sentence, of a slower start than usual and why.
-        Raises HostError for what this computer lacks.
+        It has no way out unless `network`. `name`, `about` and `notebook` are for `scratchlab vm list` and `shell`, `settings`
+        for `reset`. `say` hears, in a sentence, of a slower start than usual and why. Raises HostError for what this
+        computer lacks.
         """
-        found = image.have(kind, progress)
-        program = qemu.have(found.machine, progress)
-        parts = Hardware(found.machine, accelerator.choose(program, found), memory, cpus)
-        process = None if cold else _restored(program, parts, found, network, progress, say)
-        process = process or snapshot.boot(program, parts, found, network)
+        maker = Maker(kind, memory, cpus, network, progress, say)
+        registration = registry.register(name, about=about, notebook=notebook, settings=settings)
+        process = None
         try:
+            process = maker.boot(registration) if cold else maker.restore(registration)
             key = secrets.token_hex(16)
             process.say(do="start", key=key, time=time.time(), seed=secrets.token_hex(64))
             said = process.expect("started", _PATIENCE)
-            return cls(process, key, said["library"])
+            return cls(process, registration, key, said["library"])
         except BaseException:
-            process.stop()
+            if process:
+                process.stop()
+            registration.end()
             raise
 
     def __enter__(self) -> "Machine":
@@ -80,6 +87,18 @@ class Machine(Guest):
     def gone(self) -> GoneError:
         """The error to raise when it does not answer any more: it says why."""
         return self._process.gone()
+
+    def cause(self) -> str:
+        """Why it ended, or '' if it runs."""
+        return self._process.cause()
+
+    def wait(self) -> str:
+        """Wait until it ends by itself, or is stopped from elsewhere. Gives the cause."""
+        return self._process.wait()
+
+    def kernel_ended(self) -> dict[str, Any] | None:
+        """How the Jupyter kernel in it ended, as END in guest/frames.py; None while it runs."""
+        return self._process.kernel_ending
 
     def console(self) -> str:
         """What its kernel wrote to the console so far."""
@@ -109,22 +128,35 @@ class Machine(Guest):
     def close(self) -> None:
         """Throw it away."""
         self._process.stop()
+        self._registration.end()
 
 
-def _restored(
-    program: qemu.Qemu, parts: Hardware, found: image.Image, network: bool, progress: Progress, say: Say
-) -> Process | None:
-    """A machine from its snapshot; or None, and a word why, if there is no way to get one."""
-    for _ in range(2):
-        taken = None
-        try:
-            taken = snapshot.have(program, parts, found, progress)
-            return snapshot.restore(program, parts, taken, network)
-        except (HostError, GoneError) as error:
-            say(f"no machine from a snapshot: {error.message}")
-            if taken:
-                snapshot.forget(taken.directory)  # damaged: another one is taken, once
-    return None
+class Maker:
+    """What a machine is made from, on this computer."""
+
+    def __init__(self, kind: str, memory: int, cpus: int, network: bool, progress: Progress, say: Say) -> None:
+        self._network, self._progress, self._say = network, progress, say
+        self._image = image.have(kind, progress)
+        self._qemu = qemu.have(self._image.machine, progress)
+        self._parts = Hardware(self._image.machine, accelerator.choose(self._qemu, self._image), memory, cpus)
+
+    def restore(self, registration: registry.Registration) -> Process:
+        """A machine from the snapshot, or from a boot where that does not work."""
+        for _ in range(2):
+            taken = None
+            try:
+                taken = snapshot.have(self._qemu, self._parts, self._image, self._progress)
+                return snapshot.restore(self._qemu, self._parts, taken, self._network, registration)
+            except (HostError, GoneError) as error:
+                self._say(f"no machine from a snapshot: {error.message}")
+                if taken:
+                    snapshot.forget(taken.directory)  # damaged: another one is taken, once
+        self._say("booting instead, which takes some seconds")
+        return self.boot(registration)
+
+    def boot(self, registration: registry.Registration) -> Process:
+        """A machine that boots."""
+        return snapshot.boot(self._qemu, self._parts, self._image, self._network, registration)
 
 
 def _free_port() -> int:

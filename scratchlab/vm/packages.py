@@ -41,8 +41,8 @@ class Apt:
     """The machine's package sources, seen from a directory of our own that may be kept for the next time."""
 
     def __init__(self, work: Path, debian: str, pretended: Sequence[str] = ()) -> None:
-        if missing := [program for program in _WANTED if not which(program)]:
-            raise HostError(f"this machine has no {missing[0]}, so no image can be built on it", elsewhere())
+        if program := missing():
+            raise HostError(f"this machine has no {program}, so no image can be built on it", elsewhere())
         self.work, self.archives, self._debian = work, work / "archives", debian
         for directory in (work / "lists/partial", work / "archives/partial"):
             directory.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ class Apt:
         raise HostError(f"the package sources of this machine have none of: {', '.join(names)}", elsewhere())
 
     def fetch(self, packages: Sequence[str], progress: Progress) -> list[Path]:
-        """The archives of these packages and of all that they depend on. Those that were fetched before are not again."""
+        """The archives of these packages and of all that they need. What was fetched before is not again."""
         words = ["install", "--yes", "--no-install-recommends", "--download-only", *packages]
         listed = self._apt("--print-uris", *words)
         sizes = {name: int(size) for name, size in re.findall(r"^'\S+' (\S+\.deb) (\d+) ", listed, re.MULTILINE)}
@@ -99,7 +99,7 @@ class Apt:
 
 
 def unpack(archives: Sequence[Path], tree: Path, left_out: Sequence[str], progress: Progress) -> None:
-    """Unpack archives into one tree, two at a time; /bin and its like are links into /usr, as in every new Debian."""
+    """Unpack archives into one tree, two at a time; /bin and its like are links into /usr."""
     for name in ("bin", "sbin", "lib", "lib64"):
         (tree / "usr" / name).mkdir(parents=True, exist_ok=True)
         if not (tree / name).is_symlink():
@@ -143,6 +143,11 @@ def _failed(what: str, said: str) -> HostError:
     if "No space left" in said or "enough free space" in said:
         return HostError(f"could not {what}: the disk is full", "an image takes 1.5 GB while it is built; see XDG_CACHE_HOME")
     return HostError(f"could not {what}: {lines[0]}", f"this needs the network once; or {elsewhere()}")
+
+
+def missing() -> str:
+    """The first program that a build needs and this machine lacks, or ''."""
+    return next((program for program in _WANTED if not which(program)), "")
 
 
 def elsewhere() -> str:

@@ -22,21 +22,29 @@ from contextlib import suppress
 from typing import IO, Any
 
 from scratchlab.errors import GoneError, HostError
+from scratchlab.owner import start_time
 from scratchlab.vm import hardware
 from scratchlab.vm.qemu import Qemu
 from scratchlab.vm.qmp import Qmp
+from scratchlab.vm.registry import Registration
 
 _PANIC = re.compile(r"Kernel panic - not syncing: ([^\n\r]*)")
-_GONE = "a line that ends"
 
 
 class Process:
     """One QEMU that runs."""
 
-    def __init__(self, qemu: Qemu, parts: hardware.Hardware, start: hardware.Start, open_network: bool = False) -> None:
+    def __init__(
+        self,
+        qemu: Qemu,
+        parts: hardware.Hardware,
+        start: hardware.Start,
+        open_network: bool = False,
+        registration: Registration | None = None,
+    ) -> None:
         self._errors = b""
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self._kernel_ending: dict[str, Any] | None = None
+        self.kernel_ending: dict[str, Any] | None = None
         self._console, console = _console_file()
         orders, words, theirs = _order_line()
         inherited = [fd for fd in (console.fileno(), theirs) if fd is not None] if os.name == "posix" else []
@@ -56,6 +64,8 @@ class Process:
             console.close()
             if theirs is not None:
                 os.close(theirs)
+        if registration:
+            registration.add(qemu=self.pid, qemu_started=start_time(self.pid))
         self.qmp = Qmp(orders)
         for read in (self._read_events, self._read_errors):
             threading.Thread(target=read, daemon=True).start()
@@ -97,7 +107,7 @@ class Process:
             with suppress(ValueError):
                 said = json.loads(line)
                 if said.get("event") == "kernel-ended":
-                    self._kernel_ending = said
+                    self.kernel_ending = said
                 self._events.put(said)
         self._events.put(None)
 
@@ -131,6 +141,11 @@ class Process:
         if status:
             return f"QEMU ended with status {status}: {self._errors.decode(errors='replace').strip()[-400:]}"
         return "it powered off or rebooted"
+
+    def wait(self) -> str:
+        """Wait until it ends by itself, or is ended from elsewhere. Gives the cause."""
+        self._process.wait()
+        return self.cause()
 
     def console(self) -> str:
         """What the guest wrote to its console so far."""
@@ -174,6 +189,3 @@ def _order_line() -> tuple[socket.socket, Sequence[str], int | None]:
         fd = theirs.detach()
         return ours, ["-chardev", f"socket,id=qmp,fd={fd}", "-mon", "chardev=qmp,mode=control"], fd
     raise HostError("Windows is not supported yet")
-
-
-__all__ = ["Process"]

@@ -82,7 +82,7 @@ def _unpack(machine: str, progress: Progress) -> None:
     if not shutil.which("apt-get"):
         raise HostError(f"qemu-system-{machine} is not installed", how_to_install(machine))
     with cache.locked("qemu"), cache.built_aside(_unpacked_place(machine)) as place:
-        work = cache.cache() / "work" / "qemu"
+        work = cache.cache() / "fetched" / "qemu"
         apt = Apt(work, DEBIAN_NAMES[default_machine()], ("perl", "perl-base", "dpkg", "debconf", "init-system-helpers"))
         apt.update()
         unpack(apt.fetch([_PACKAGES[machine]], progress), place, ("usr/share/doc", "usr/share/man", "usr/share/icons"), progress)

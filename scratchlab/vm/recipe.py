@@ -39,10 +39,10 @@ DEVICE_MODULES = ("virtio_net", "virtio_console", "virtio_rng")
 LESSON_MODULES = (
     "overlay", "fuse", "loop", "binfmt_misc", "configs", "tun", "veth", "bridge", "br_netfilter", "macvlan", "ipvlan", "vxlan",
     "dummy", "ifb", "8021q", "af_packet", "tcp_bbr", "inet_diag", "tcp_diag", "unix_diag", "udp_diag", "nf_tables",
-    "nft_chain_nat", "nft_nat", "nft_masq", "nft_ct", "nft_redir", "nft_reject_inet", "nft_reject_ipv4", "nft_limit", "nft_log", "nft_fib_inet",
-    "nft_compat", "nft_socket", "xt_MASQUERADE", "xt_conntrack", "xt_addrtype", "xt_comment", "xt_nat", "xt_mark", "iptable_nat",
-    "iptable_filter", "ip6table_filter", "nf_conntrack_netlink", "nfnetlink_log", "ip_vs", "sch_netem", "sch_tbf", "sch_htb",
-    "sch_ingress", "sch_fq_codel", "cls_u32", "act_mirred",
+    "nft_chain_nat", "nft_nat", "nft_masq", "nft_ct", "nft_redir", "nft_reject_inet", "nft_reject_ipv4", "nft_limit", "nft_log",
+    "nft_fib_inet", "nft_compat", "nft_socket", "xt_MASQUERADE", "xt_conntrack", "xt_addrtype", "xt_comment", "xt_nat", "xt_mark",
+    "iptable_nat", "iptable_filter", "ip6table_filter", "nf_conntrack_netlink", "nfnetlink_log", "ip_vs", "sch_netem", "sch_tbf",
+    "sch_htb", "sch_ingress", "sch_fq_codel", "cls_u32", "act_mirred",
 )  # fmt: skip
 
 # The library's own dependencies, and what its tests need.

@@ -21,13 +21,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from scratchlab.errors import GoneError, HostError
+from scratchlab.errors import HostError
 from scratchlab.vm import cache, library
 from scratchlab.vm.hardware import Hardware, Start
 from scratchlab.vm.image import Image
 from scratchlab.vm.process import Process
 from scratchlab.vm.progress import Progress, silent
 from scratchlab.vm.qemu import Qemu
+from scratchlab.vm.registry import Registration
 
 _BOOT = 120.0  # seconds that a boot may take on a busy computer
 _LEAVE_OUT_MEMORY = "x-ignore-shared"  # the capability: memory that is a file need not be written to the state as well
@@ -72,7 +73,7 @@ def find(qemu: Qemu, hardware: Hardware, image: Image) -> Snapshot | None:
 
 
 def forget(directory: Path) -> None:
-    """Remove a snapshot that is damaged, or of no use any more. Guests that run from it go on: they have its files open."""
+    """Remove a snapshot that is of no use. Guests that run from it go on: they have its files open."""
     shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -138,9 +139,9 @@ def _wait_for_migration(process: Process) -> None:
         time.sleep(0.02)
 
 
-def restore(qemu: Qemu, hardware: Hardware, found: Snapshot, open_network: bool) -> Process:
+def restore(qemu: Qemu, hardware: Hardware, found: Snapshot, open_network: bool, registration: Registration) -> Process:
     """A machine that goes on where the snapshot stood. Raises HostError or GoneError if it does not fit."""
-    process = Process(qemu, hardware, found.start, open_network)
+    process = Process(qemu, hardware, found.start, open_network, registration)
     try:
         if found.facts["shares_memory"]:
             can_leave_out_memory(process)
@@ -153,10 +154,11 @@ def restore(qemu: Qemu, hardware: Hardware, found: Snapshot, open_network: bool)
     return process
 
 
-def boot(qemu: Qemu, hardware: Hardware, image: Image, open_network: bool) -> Process:
+def boot(qemu: Qemu, hardware: Hardware, image: Image, open_network: bool, registration: Registration) -> Process:
     """A machine that boots, which takes some seconds."""
     with initrd(image) as first:
-        process = Process(qemu, hardware, Start(image.disk, kernel=image.kernel, initrd=first), open_network)
+        start = Start(image.disk, kernel=image.kernel, initrd=first)
+        process = Process(qemu, hardware, start, open_network, registration)
         try:
             process.expect("ready", _BOOT)
         except BaseException:
@@ -167,7 +169,7 @@ def boot(qemu: Qemu, hardware: Hardware, image: Image, open_network: bool) -> Pr
 
 @contextmanager
 def initrd(image: Image) -> Iterator[Path]:
-    """The image's first file system with today's library behind it, in a file for as long as QEMU reads it."""
+    """The image's first file system with today's library behind it, in a file while QEMU reads it."""
     number, name = tempfile.mkstemp(prefix="scratchlab-initrd-")
     try:
         with open(number, "wb") as file:
@@ -186,6 +188,3 @@ def _copy_sparse(source: Path, target: Path) -> None:
                 writer.seek(len(data), os.SEEK_CUR)
             else:
                 writer.write(data)
-
-
-__all__ = ["GoneError", "Snapshot", "boot", "find", "forget", "have", "key", "restore"]
