@@ -24,6 +24,8 @@ from scratchlab.vm import cache
 from scratchlab.vm.image import Image, images
 from scratchlab.vm.progress import Progress, silent
 
+Reader = IO[bytes] | gzip.GzipFile
+
 _FILES = ("vmlinuz", "initrd", "disk")
 _CHUNK = 1 << 20
 _HINT = "copy it again, or have it exported again"
@@ -76,8 +78,7 @@ def import_(source: Path, progress: Progress = silent) -> Image:
             facts = _facts(archive, source)
             place = images() / str(facts["name"])
             if not place.is_dir():
-                with cache.built_aside(place) as aside:
-                    _unpack(archive, facts, aside, source, progress)
+                _take_in(archive, facts, place, source, progress)
             return Image.read(place)
     except FileNotFoundError:
         raise InputError(f"there is no file {source}", "`scratchlab vm export FILE` writes one") from None
@@ -94,6 +95,13 @@ def _facts(archive: tarfile.TarFile, source: Path) -> dict[str, Any]:
     return facts
 
 
+def _take_in(archive: tarfile.TarFile, facts: dict[str, Any], place: Path, source: Path, progress: Progress) -> None:
+    kept = {key: value for key, value in facts.items() if key not in ("name", "sha256")}
+    with cache.built_aside(place) as aside:
+        _unpack(archive, facts, aside, source, progress)
+        (aside / "image.json").write_text(json.dumps({**kept, "imported": True}, indent=1) + "\n")
+
+
 def _unpack(archive: tarfile.TarFile, facts: dict[str, Any], aside: Path, source: Path, progress: Progress) -> None:
     for name in _FILES:
         member = archive.extractfile(f"{name}.gz")
@@ -103,11 +111,9 @@ def _unpack(archive: tarfile.TarFile, facts: dict[str, Any], aside: Path, source
             found = _write_sparse(reader, writer)
         if found != facts["sha256"][name]:
             raise InputError(f"{source} is damaged: its {name} has another hash than it says", _HINT)
-    kept = {key: value for key, value in facts.items() if key not in ("name", "sha256")}
-    (aside / "image.json").write_text(json.dumps({**kept, "imported": True}, indent=1) + "\n")
 
 
-def _write_sparse(reader: IO[bytes], writer: IO[bytes]) -> str:
+def _write_sparse(reader: Reader, writer: IO[bytes]) -> str:
     """Copy, with holes where there are zeros. Gives the hash of it all."""
     sum_ = hashlib.sha256()
     for data in _chunks(reader):
@@ -120,6 +126,6 @@ def _write_sparse(reader: IO[bytes], writer: IO[bytes]) -> str:
     return sum_.hexdigest()
 
 
-def _chunks(reader: IO[bytes]) -> Iterator[bytes]:
+def _chunks(reader: Reader) -> Iterator[bytes]:
     while data := reader.read(_CHUNK):
         yield data

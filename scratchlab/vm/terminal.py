@@ -17,7 +17,7 @@ _PASSED_ON = ("TERM", "COLORTERM")
 
 
 def attach(guest: Guest, argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: str | None = None) -> Ending:
-    """Run a command with our standard files, and on a terminal of its own if we have one. Gives how it ended."""
+    """Run a command with our files, or on a terminal of its own if we have one."""
     on_terminal = os.isatty(0) and os.isatty(1)
     passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} if on_terminal else {}
     size = _size() if on_terminal else None
