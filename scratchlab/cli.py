@@ -11,6 +11,8 @@ from scratchlab.errors import HostError, InputError, KernelError, ScratchlabErro
 
 Command = Callable[[argparse.Namespace], int]
 
+_VM = "a virtual machine to be root on: start one, enter it, throw it away"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Gives the exit status."""
@@ -19,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words:
         parser().print_help(sys.stderr)
         return 2
-    parsed = parser().parse_args(words)
+    parsed = (vm_parser() if words[0] == "vm" else parser()).parse_args(words)
     command: Command = parsed.act
     try:
         status = command(parsed)
@@ -75,8 +77,20 @@ def parser() -> argparse.ArgumentParser:
     _add_looking(add)
     _add_trials(add)
     _add_doctor(add)
+    add.add_parser("vm", help=_VM)
     tour = _add(add, "tour", commands.tour, "build a container step by step, and show what each step changes")
     tour.add_argument("rootfs", metavar="ROOTFS")
+    return top
+
+
+def vm_parser() -> argparse.ArgumentParser:
+    """The words of `scratchlab vm`, apart: they are many, and no other command should wait for them."""
+    from scratchlab.vm.cli import add_commands
+
+    top = _Parser(prog="scratchlab")
+    add_commands(
+        top.add_subparsers(metavar="COMMAND", required=True).add_parser("vm", description=_VM[0].upper() + _VM[1:] + ".")
+    )
     return top
 
 

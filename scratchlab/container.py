@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from scratchlab import auto, security
 from scratchlab.auto import AUTO, Means
 from scratchlab.errors import GoneError, HostError, InputError, SandboxError
+from scratchlab.finished import Finished, Sink
 from scratchlab.journal import Entries
 from scratchlab.options import connected, human, limit, name_servers, parse_volume, text_of
 from scratchlab.rootfs.check import PATH, CommandError, check_rootfs
 from scratchlab.sandbox.client import KeeperLike
-from scratchlab.sandbox.run import Finished, Sink
 from scratchlab.sandbox.sandbox import Sandbox
 from scratchlab.sandbox.steps import pack, unpack
 from scratchlab.stages import (

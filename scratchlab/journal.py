@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from scratchlab.errors import HostError, InputError, SandboxError, ScratchlabError
+from scratchlab.owner import boot_id as boot_id
+from scratchlab.owner import start_time as start_time
 from scratchlab.shared import run_directory
 
 # All that the host ever does for a sandbox, and who takes it back. Imported when needed: netlink alone costs 25 ms.
@@ -268,23 +270,6 @@ def remove_file(path: str) -> None:
 
 
 # -- facts ------------------------------------------------------------------------------------------------------------
-
-
-def start_time(pid: int) -> int:
-    """When a process started, in clock ticks since boot: field 22. 0 if there is none, or only a zombie.  proc_pid_stat(5)"""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return 0
-    # The second field is the program's name in brackets, which may hold brackets and spaces itself.
-    fields = stat.rpartition(")")[2].split()
-    # A zombie does nothing any more: its parent has merely not asked yet how it ended.
-    return 0 if fields[0] in "ZX" else int(fields[19])
-
-
-def boot_id() -> str:
-    """A name for this boot of the machine.  random(4)"""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def check_name(name: str) -> None:

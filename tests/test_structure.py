@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     "errors",
     "display",
+    "finished",
+    "owner",
     "linux",
     "shared",
     "journal",

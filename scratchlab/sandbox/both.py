@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scratchlab.errors import InputError, KernelError
-from scratchlab.sandbox.run import Finished, check_argv
+from scratchlab.finished import Finished
+from scratchlab.sandbox.run import check_argv
 
 if TYPE_CHECKING:
     from scratchlab.sandbox.sandbox import Sandbox

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
 from scratchlab.errors import GoneError
-from scratchlab.sandbox.run import GRACE, Conversation, Finished, Sink, check_argv, printer
+from scratchlab.finished import Finished, Sink
+from scratchlab.sandbox.run import GRACE, Conversation, check_argv, printer
 
 if TYPE_CHECKING:
     from scratchlab.sandbox.sandbox import Sandbox
@@ -101,4 +102,4 @@ class Running:
 
     def _finish(self, ending: dict[str, int], timed_out: bool = False) -> None:
         self._talk.close()
-        self._finished = Finished.of(self.argv, ending, self._talk, timed_out)
+        self._finished = self._talk.finished(self.argv, ending, timed_out)

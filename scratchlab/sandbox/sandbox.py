@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from scratchlab import journal
 from scratchlab.errors import GoneError, SandboxError, ScratchlabError, from_wire
+from scratchlab.finished import Finished, Sink
 from scratchlab.sandbox import client, steps
 from scratchlab.sandbox.applied import Applied, Replayed
 from scratchlab.sandbox.both import Both, both
-from scratchlab.sandbox.run import Finished, Sink
 from scratchlab.sandbox.running import How, Running
 from scratchlab.sandbox.wire import Channel, Message, close_all
 from scratchlab.stages.stage import Step, about

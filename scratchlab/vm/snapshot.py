@@ -1,0 +1,190 @@
+"""A machine that has booted, kept in files: the next one starts where it stood, in a fraction of the time.
+
+    KEY/ram             its memory; QEMU maps it, so that guests share what they do not change
+    KEY/state           its devices and processor (and its memory too, where QEMU cannot leave that out)
+    KEY/disk            its disk, as it was at that moment
+    KEY/snapshot.json   for whom it is of use
+
+A snapshot fits only the QEMU, the hardware and the image that it was made with, and only this computer, whose clock the
+guest has measured; all that is in its name. It is made on first use, and never sent anywhere.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from scratchlab.errors import HostError
+from scratchlab.vm import cache, library
+from scratchlab.vm.hardware import Hardware, Start
+from scratchlab.vm.image import Image
+from scratchlab.vm.process import Process
+from scratchlab.vm.progress import Progress, silent
+from scratchlab.vm.qemu import Qemu
+from scratchlab.vm.registry import Registration
+
+_BOOT = 120.0  # seconds that a boot may take on a busy computer
+_LEAVE_OUT_MEMORY = "x-ignore-shared"  # the capability: memory that is a file need not be written to the state as well
+_SIZE = 700_000_000  # of one, at most
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A complete snapshot in the cache."""
+
+    directory: Path
+    facts: dict[str, Any]
+
+    @property
+    def start(self) -> Start:
+        """What a machine that is restored from it starts from."""
+        ram = self.directory / "ram" if self.facts["shares_memory"] else None
+        return Start(disk=self.directory / "disk", ram=ram, incoming=True)
+
+
+def snapshots() -> Path:
+    """The directory of all snapshots."""
+    return cache.cache() / "snapshots"
+
+
+def key(qemu: Qemu, hardware: Hardware, image: Image) -> str:
+    """The name of the snapshot for these."""
+    facts = {"qemu": qemu.version, "hardware": asdict(hardware), "image": image.name, "agent": library.agent_hash()}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def find(qemu: Qemu, hardware: Hardware, image: Image) -> Snapshot | None:
+    """The snapshot for these, or None."""
+    directory = snapshots() / key(qemu, hardware, image)
+    if not directory.is_dir():
+        return None
+    try:
+        return Snapshot(directory, json.loads((directory / "snapshot.json").read_text()))
+    except (OSError, ValueError):  # damaged
+        forget(directory)
+        return None
+
+
+def forget(directory: Path) -> None:
+    """Remove a snapshot that is of no use. Guests that run from it go on: they have its files open."""
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def have(qemu: Qemu, hardware: Hardware, image: Image, progress: Progress = silent) -> Snapshot:
+    """The snapshot for these, taken now if there is none: a few seconds, once."""
+    with cache.locked("snapshot"):
+        found = find(qemu, hardware, image)
+        if not found:
+            _take(qemu, hardware, image, progress)
+            found = find(qemu, hardware, image)
+    if not found:
+        raise HostError("the snapshot that was just taken is gone", "does something else remove files from the cache directory?")
+    return found
+
+
+def _take(qemu: Qemu, hardware: Hardware, image: Image, progress: Progress) -> None:
+    cache.remove_unfinished(snapshots())
+    cache.need_space(cache.cache(), _SIZE, "taking a snapshot")
+    with cache.built_aside(snapshots() / key(qemu, hardware, image)) as place, initrd(image) as first:
+        _copy_sparse(image.disk, place / "disk")
+        start = Start(place / "disk", place / "ram", saves=True, kernel=image.kernel, initrd=first)
+        process = Process(qemu, hardware, start)
+        try:
+            progress("first boot", 0, 0)
+            process.expect("ready", _BOOT)
+            progress("warming up", 0, 0)
+            process.say(do="warm")
+            process.expect("warm", _BOOT)
+            progress("saving", 0, 0)
+            shares = _save(process, place / "state")
+        finally:
+            process.stop()
+        if not shares:
+            (place / "ram").unlink()
+        facts = {"shares_memory": shares, "library": library.library_hash(), "taken": time.time()}
+        (place / "snapshot.json").write_text(json.dumps(facts) + "\n")
+
+
+def _save(process: Process, state: Path) -> bool:
+    """Write the machine's state to a file, and say whether its memory could be left out."""
+    shares = can_leave_out_memory(process)
+    with state.open("wb") as file:
+        process.qmp.hand_over("state", file.fileno())
+    process.qmp("migrate", uri="fd:state")
+    _wait_for_migration(process)
+    process.qmp("quit")
+    return shares
+
+
+def can_leave_out_memory(process: Process) -> bool:
+    """Ask QEMU to leave shared memory out of the state, and say whether it can."""
+    try:
+        process.qmp("migrate-set-capabilities", capabilities=[{"capability": _LEAVE_OUT_MEMORY, "state": True}])
+    except HostError:
+        return False
+    return True
+
+
+def _wait_for_migration(process: Process) -> None:
+    while (status := process.qmp("query-migrate").get("status")) != "completed":
+        if status in ("failed", "cancelled"):
+            raise HostError(f"QEMU could not save the machine: {status}", "is the disk full? see df")
+        time.sleep(0.02)
+
+
+def restore(qemu: Qemu, hardware: Hardware, found: Snapshot, open_network: bool, registration: Registration) -> Process:
+    """A machine that goes on where the snapshot stood. Raises HostError or GoneError if it does not fit."""
+    process = Process(qemu, hardware, found.start, open_network, registration)
+    try:
+        if found.facts["shares_memory"]:
+            can_leave_out_memory(process)
+        with (found.directory / "state").open("rb") as file:
+            process.qmp.hand_over("state", file.fileno())
+        process.qmp("migrate-incoming", uri="fd:state")
+    except BaseException:
+        process.stop()
+        raise
+    return process
+
+
+def boot(qemu: Qemu, hardware: Hardware, image: Image, open_network: bool, registration: Registration) -> Process:
+    """A machine that boots, which takes some seconds."""
+    with initrd(image) as first:
+        start = Start(image.disk, kernel=image.kernel, initrd=first)
+        process = Process(qemu, hardware, start, open_network, registration)
+        try:
+            process.expect("ready", _BOOT)
+        except BaseException:
+            process.stop()
+            raise
+    return process
+
+
+@contextmanager
+def initrd(image: Image) -> Iterator[Path]:
+    """The image's first file system with today's library behind it, in a file while QEMU reads it."""
+    number, name = tempfile.mkstemp(prefix="scratchlab-initrd-")
+    try:
+        with open(number, "wb") as file:
+            file.write(image.initrd.read_bytes() + library.for_first_boot())
+        yield Path(name)
+    finally:
+        os.unlink(name)
+
+
+def _copy_sparse(source: Path, target: Path) -> None:
+    """Copy a file that is mostly holes, holes and all.  lseek(2), SEEK_DATA"""
+    with source.open("rb") as reader, target.open("wb") as writer:
+        writer.truncate(source.stat().st_size)
+        while data := reader.read(1 << 20):
+            if data.count(0) == len(data):
+                writer.seek(len(data), os.SEEK_CUR)
+            else:
+                writer.write(data)
