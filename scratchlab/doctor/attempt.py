@@ -5,8 +5,8 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NamedTuple, NoReturn
 
 from scratchlab import journal, linux
@@ -14,6 +14,7 @@ from scratchlab.errors import KernelError, SandboxError, ScratchlabError, keep_c
 from scratchlab.errors.explanation import explain
 from scratchlab.linux import Clone, Mount
 from scratchlab.stages import stage
+from scratchlab.stages.stage import Target
 
 PATIENCE = 15.0  # seconds that one attempt may take: what hangs does not work
 
@@ -161,6 +162,24 @@ def scratch() -> str:
     place = "/mnt" if os.path.isdir("/mnt") else "/tmp"  # Python itself may be in /tmp, and would be covered
     linux.mount("tmpfs", place, "tmpfs")
     return place
+
+
+@contextmanager
+def settled(act: Callable[[], object]) -> Iterator[Target]:
+    """A child that has done `act` and waits, for outside stages to work on; what they did is taken back at the end."""
+    reader, writer = os.pipe()
+    pid = linux.fork()
+    if pid == 0:
+        os.write(writer, json.dumps(_outcome(act)).encode())
+        signal.pause()  # until it is killed with the attempt
+    trouble = Trouble(*json.loads(os.read(reader, 1 << 16)))
+    if trouble.why:
+        raise ScratchlabError(trouble.why, trouble.cause or trouble.do)
+    kept = journal.Journal.claim("doctor")
+    try:
+        yield Target(pid, kept)
+    finally:
+        kept.close()
 
 
 def child_of(act: Callable[[], object]) -> None:

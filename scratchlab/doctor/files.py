@@ -4,8 +4,8 @@ import errno
 import os
 
 from scratchlab import linux, stages
-from scratchlab.doctor.attempt import Attempt, apart, child_of, ordinary, own_user_namespace, scratch
-from scratchlab.errors import ScratchlabError
+from scratchlab.doctor.attempt import Attempt, apart, child_of, ordinary, own_user_namespace, scratch, settled
+from scratchlab.errors import HostError, ScratchlabError
 from scratchlab.linux import Clone, Resolve
 
 _NO_MOUNT = "use sudo; or let ordinary users make user namespaces (see above)"
@@ -108,6 +108,14 @@ def _queues() -> None:
     linux.mount("mqueue", scratch(), "mqueue")
 
 
+def _idmap() -> None:
+    here = scratch()
+    _make(f"{here}/source", f"{here}/place")
+    with settled(lambda: own_user_namespace(Clone.NEWNS)) as target:
+        if why := stages.idmap(target, f"{here}/source", f"{here}/place"):
+            raise HostError(why)
+
+
 def _resolv() -> None:
     here = scratch()
     _make(f"{here}/root/etc")
@@ -139,6 +147,10 @@ ATTEMPTS = [
     Attempt("device nodes", _nodes, ("devices",), (3, 8), "the host's nodes are bound instead", needed=False),
     Attempt(
         "POSIX message queues", _queues, ("devices", "unshare_ipc"), (6,), "few programs miss /dev/mqueue", needed=False,
+    ),
+    Attempt(
+        "id-mapped mounts", _idmap, ("idmap",), (8,),
+        "needs root, and Linux 6.3 or newer for tmpfs; without it, files of --userns auto belong to nobody", needed=False,
     ),
     Attempt("name servers of a container", _resolv, ("resolv",), (10,), _NO_MOUNT),
 ]  # fmt: skip

@@ -3,11 +3,11 @@
 import fcntl
 import os
 import struct
+from collections.abc import Callable
 
-from scratchlab import linux
-from scratchlab.doctor.attempt import Attempt, apart
-from scratchlab.errors import HostError
-from scratchlab.linux import Clone, netlink, nftables, programs
+from scratchlab import linux, stages
+from scratchlab.doctor.attempt import Attempt, apart, ordinary, own_user_namespace, settled
+from scratchlab.linux import Clone, netlink, nftables
 
 _TUNSETIFF, _IFF_TAP_NO_PI = 0x400454CA, 0x1002  # linux/if_tun.h
 
@@ -48,16 +48,21 @@ def _forwarding() -> None:
 
 
 def _tap() -> None:
+    ordinary()
     apart(Clone.NEWNET)
     with open("/dev/net/tun", "r+b", buffering=0) as tun:
         fcntl.ioctl(tun, _TUNSETIFF, struct.pack("16sH22x", b"tap0", _IFF_TAP_NO_PI))
 
 
-def _has(program: str) -> None:
-    path = programs.find(program)
-    if not path:
-        raise HostError(f"{program} is not installed")
-    programs.run(program, "--version")
+def _for_ordinary_users(stage: Callable[..., object]) -> Callable[[], None]:
+    """Have a program carry the network of a process in namespaces of its own, as for an ordinary user's container."""
+
+    def act() -> None:
+        ordinary()
+        with settled(lambda: own_user_namespace(Clone.NEWNET)) as target:
+            stage(target)
+
+    return act
 
 
 ATTEMPTS = [
@@ -72,15 +77,15 @@ ATTEMPTS = [
         "in a container, its engine mounts /proc/sys read-only: ask it not to",
     ),
     Attempt(
-        "TAP device for rootless networks", _tap, ("unshare_net",), (8, 9),
+        "TAP device for rootless networks", _tap, ("pasta", "slirp4netns"), (8, 9),
         "as root: modprobe tun, chmod 666 /dev/net/tun; or --network none", needed=False,
     ),
     Attempt(
-        "pasta", lambda: _has("pasta"), ("unshare_net",), (8, 9),
+        "pasta", _for_ordinary_users(stages.pasta), ("pasta",), (8, 9),
         "apt install passt; or slirp4netns, which does for it", needed=False,
     ),
     Attempt(
-        "slirp4netns", lambda: _has("slirp4netns"), ("unshare_net",), (8, 9),
+        "slirp4netns", _for_ordinary_users(stages.slirp4netns), ("slirp4netns",), (8, 9),
         "apt install slirp4netns; or pasta, which is better", needed=False,
     ),
 ]  # fmt: skip

@@ -2,15 +2,13 @@
 
 import os
 import pwd
-from pathlib import Path
 
 from scratchlab import linux, stages
-from scratchlab.doctor.attempt import Attempt, apart, child_of, ordinary, own_user_namespace, scratch
+from scratchlab.doctor.attempt import Attempt, apart, child_of, ordinary, own_user_namespace, scratch, settled
 from scratchlab.errors import HostError, ScratchlabError, facts
-from scratchlab.journal import Journal
 from scratchlab.linux import Clone
 from scratchlab.stages import subids
-from scratchlab.stages.stage import Target, namespaces_of
+from scratchlab.stages.stage import namespaces_of
 
 _NO_NAMESPACE = "as root, allow more of that kind: sysctl user (docker and other sandboxes may lower it); or use another kernel"
 _NO_USER = (
@@ -56,17 +54,11 @@ def _time() -> None:
 def _join() -> None:
     """Enter a child's namespaces by its pidfd."""
     apart()
-    reader, writer = os.pipe()
-    pid = linux.fork()
-    if pid == 0:
-        linux.unshare(Clone.NEWUTS)
-        os.write(writer, b"ready")
-        os.read(os.pipe()[0], 1)  # until it is killed with the attempt
-    os.read(reader, 5)
-    theirs = namespaces_of(pid, ["uts"])
-    fd = linux.pidfd_open(pid)
-    linux.setns(fd, Clone.NEWUTS)
-    _expect(namespaces_of("self", ["uts"]) == theirs, "setns(2) by a pidfd led elsewhere")
+    with settled(lambda: linux.unshare(Clone.NEWUTS)) as target:
+        theirs = namespaces_of(target.pid, ["uts"])
+        fd = linux.pidfd_open(target.pid)
+        linux.setns(fd, Clone.NEWUTS)
+        _expect(namespaces_of("self", ["uts"]) == theirs, "setns(2) by a pidfd led elsewhere")
 
 
 def _range_of_ids() -> None:
@@ -78,18 +70,8 @@ def _range_of_ids() -> None:
         raise HostError(
             f"{subids.SUBUID} and {subids.SUBGID} grant no range to this user", subids.how_to_grant(subids.SUBUID, subids.SUBGID)
         )
-    ready, go = os.pipe(), os.pipe()
-    pid = linux.fork()
-    if pid == 0:
-        linux.unshare(Clone.NEWUSER)
-        os.write(ready[1], b"x")
-        os.read(go[0], 1)
-    os.read(ready[0], 1)
-    stages.map_ids(_target(pid), count=wanted)
-
-
-def _target(pid: int) -> Target:
-    return Target(pid, Journal(Path(os.devnull)))  # nothing is done that would have to be taken back
+    with settled(lambda: linux.unshare(Clone.NEWUSER)) as target:
+        stages.map_ids(target, count=wanted)
 
 
 def _become_the_first_in_subuid() -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,12 @@ def read_only(path: str) -> Callable[[], None]:
     return act
 
 
+def nowhere_to_write() -> None:
+    for path in ("/run", "/tmp"):
+        read_only(path)()
+    os.environ.pop("XDG_RUNTIME_DIR", None)
+
+
 def covered(path: str, by: str = "") -> Callable[[], None]:
     """Put something else in the place of a file, or an empty directory in the place of one."""
 
@@ -113,7 +120,7 @@ TAKEN: dict[str, tuple[Callable[[], object], str]] = {
     "bridge": (drop(Cap.NET_ADMIN), "EPERM.*CAP_NET_ADMIN is missing here"),
     "IP forwarding": (read_only("/proc/sys"), "EROFS.*mounted read-only"),
     "limit on processes": (read_only("/sys/fs/cgroup"), "EROFS.*control groups are mounted read-only|not ours to write"),
-    "a place for journals": (read_only("/run"), "read-only|Read-only"),
+    "a place for journals": (nowhere_to_write, "EROFS.*read-only"),
     "paths that no link leads out of": (filtered("openat2", 38), "ENOSYS.*came with Linux 5.6, or a seccomp filter"),
     "pivot_root": (filtered("pivot_root"), "EPERM.*a seccomp filter is active here"),
     "bind mounts, read-only": (filtered("mount_setattr", 38), "ENOSYS.*came with Linux 5.12"),
@@ -157,6 +164,20 @@ def test_a_range_of_ids_works_once_it_is_granted(tmp_path: Path) -> None:
             linux.mount(str(grant), path, None, Mount.BIND)
 
     assert found_without("a range of ids, by newuidmap", give).works
+
+
+@needs_root
+@pytest.mark.parametrize("what", ["TAP device for rootless networks", "pasta", "slirp4netns"])
+@needs(shutil.which("pasta") and shutil.which("slirp4netns"), "needs both: apt-get install passt slirp4netns")
+def test_a_rootless_network_works_once_its_device_is_open_to_all(what: str) -> None:
+    def give() -> None:
+        own_mounts()
+        linux.mount("tmpfs", "/dev/net", "tmpfs")
+        linux.mknod("/dev/net/tun", 0o020666, os.makedev(10, 200))
+        linux.chmod("/dev/net/tun", 0o666)
+
+    finding = found_without(what, give)
+    assert finding.works, finding
 
 
 # -- how a thing is tried ---------------------------------------------------------------------------------------------
