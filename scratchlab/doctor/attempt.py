@@ -166,7 +166,7 @@ def scratch() -> str:
 
 @contextmanager
 def settled(act: Callable[[], object]) -> Iterator[Target]:
-    """A child that has done `act` and waits, for outside stages to work on; what they did is taken back at the end."""
+    """A child that has done `act` and waits, for outside stages to work on; they are taken back."""
     reader, writer = os.pipe()
     pid = linux.fork()
     if pid == 0:

@@ -11,6 +11,7 @@ import pytest
 
 from scratchlab import linux
 from scratchlab.linux import At, Clone, Mount, MountAttr
+from scratchlab.linux.syscalls import AT_FDCWD
 from tests.conftest import held, needs, needs_root
 from tests.errors.filters import refuse
 from tests.errors.provoked import nobody, own_mounts, own_user_namespace, says, without_capabilities
@@ -132,6 +133,13 @@ def locked_mount(here: str) -> None:
     linux.umount2(here)
 
 
+def translated(_here: str) -> None:
+    tree = linux.open_tree(AT_FDCWD, "/proc", linux.OpenTree.CLONE | linux.OpenTree.CLOEXEC)
+    with held(own_user_namespace) as pid:
+        owner = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY)
+        linux.mount_setattr("", At.EMPTY_PATH, MountAttr.IDMAP, userns_fd=owner, dirfd=tree)
+
+
 def filtered(here: str) -> None:
     refuse("mount_setattr", 38)
     linux.mount_setattr(here, At(0), MountAttr.RDONLY)
@@ -204,6 +212,7 @@ CASES: dict[str, tuple[Here, str, str]] = {
         "EPERM",
         "SYS_ADMIN is missing: this process",
     ),
+    "ids not translated": (translated, "EINVAL", "the filesystem of /.* does not translate ids"),
     "too many mounts": (too_many, "ENOSPC", r"holds \d{5,} mounts, and fs.mount-max is \d+"),
     "no such call": (filtered, "ENOSYS", "no mount_setattr: it came with Linux 5.12, or a seccomp filter says so"),
 }
