@@ -102,6 +102,12 @@ VERSION_2: dict[str, tuple[Group, str, str]] = {
     "bad value": (lambda path: cgroupfs.write(path, "cgroup.freeze", "perhaps"), "EINVAL", "'perhaps' is not a value"),
     "no such file": (lambda path: cgroupfs.write(path, "gravity.max", "1"), "ENOENT", "this group has no such file"),
     "group is gone": (lambda path: cgroupfs.enter(f"{path}/gone", os.getpid()), "ENOENT", r"the group /\S+/gone is gone"),
+    "group below none": (lambda path: linux.mkdir(f"{path}/a/b"), "ENOENT", r"/a does not exist, so nothing can be below it"),
+    "group below one that is gone": (
+        lambda path: cgroupfs.enter(f"{path}/a/b", os.getpid()),
+        "ENOENT",
+        r"the group /\S+/a/b is gone",
+    ),
     "group in use": (remove_used, "EBUSY", r"processes are in /\S+: \d+ \("),
     "group with groups below": (remove_parent, "EBUSY", "has groups below it: below"),
     "too many groups": (too_many_groups, "EAGAIN", "cgroup.max.descendants is 1"),

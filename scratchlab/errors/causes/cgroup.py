@@ -106,14 +106,14 @@ def _gone(group: str, _text: str) -> Cause:
     return Cause(f"the group {group} was removed in between", f"ls -d {group}")
 
 
-def _absent(group: str, _text: str) -> Cause | None:
+def _above_absent(_group: str, _text: str) -> None:
+    """mkdir below a group that is not there: the path says it better."""
+
+
+def _absent(group: str, _text: str) -> Cause:
     if os.path.isdir(group):
         return Cause("this group has no such file: its controller is not on, or this kernel has none", f"ls {group}", _PAGE)
-    return None if _is_missing_above(group) else Cause(f"the group {group} is gone", f"ls -d {group}")
-
-
-def _is_missing_above(group: str) -> bool:
-    return not os.path.isdir(os.path.dirname(group))
+    return Cause(f"the group {group} is gone", f"ls -d {group}")
 
 
 def _not_ours(group: str, _text: str) -> Cause | None:
@@ -166,6 +166,7 @@ _OF: dict[tuple[str, str], Callable[[str, str], Cause | None]] = {
     ("io.max", "ENODEV"): _not_a_disk,
     ("rmdir", "EBUSY"): _still_used,
     ("mkdir", "EAGAIN"): _too_many_groups,
+    ("mkdir", "ENOENT"): _above_absent,
     ("*", "ENODEV"): _gone,
     ("*", "ENOENT"): _absent,
     ("*", "EACCES"): _not_ours,
