@@ -263,13 +263,9 @@ def doctor(arguments: argparse.Namespace) -> int:
     """Try what we need. Status 1 if something that is needed does not work; with --strict, if anything does not."""
     from scratchlab.doctor import examine
 
-    report = examine(_attempted if sys.stderr.isatty() and not arguments.json else None)
+    report = examine()
     print(report.to_json() if arguments.json else report)
     return 0 if report.works and not (arguments.strict and report.missing(needed=False)) else 1
-
-
-def _attempted(what: str) -> None:
-    print(f"\r\x1b[Ktrying {what}\r", end="", file=sys.stderr, flush=True)
 
 
 def tour(arguments: argparse.Namespace) -> int:
