@@ -14,6 +14,7 @@ from scratchlab.observe.processes import Listed
 from scratchlab.observe.usage import Usage
 from scratchlab.views import Chart, Groups, Ledger, Matrix, Mounts, Namespaces, Network, Packet, Picture, Processes
 from scratchlab.views.chart import Rate
+from scratchlab.views.matrix import Row
 from scratchlab.views.mounts import tree as mount_tree
 from scratchlab.views.processes import tree as process_tree
 from scratchlab.views.svg import printable
@@ -45,7 +46,7 @@ def pictures(name: str) -> list[Picture]:
         Groups(name, USAGES),
         Chart(name, (name, name), MappingProxyType({usage.controller: usage for usage in USAGES}), rates),
         Ledger(name, name, name, (Call("open", {name: name}, name, 0.0),)),
-        Matrix((name,), (name,), ((name, "stopped", ("got out",)),)),
+        Matrix((name,), (name,), (Row(name, "stopped", ("got out",), "not tried", (name,)),)),
     ]
 
 
