@@ -123,7 +123,9 @@ def propagation_word(text: str, hosts_groups: set[str]) -> str:
 
 def _rows(node: _Node, branch: str, below: str, every: bool) -> Iterator[Row]:
     mount = node.mount
-    yield Row(branch, mount.target, attached(mount), unusual_options(mount), node.propagation, node.as_on_host)
+    # What the host has here is another filesystem on each machine, and not what changed.
+    what = ("the host's", "") if node.as_on_host and not every else (attached(mount), unusual_options(mount))
+    yield Row(branch, mount.target, *what, node.propagation, node.as_on_host)
     shown = [each for each in node.below if every or each.is_news]
     rest = [] if every else [each for each in node.below if not each.is_news]
     last = len(shown) + bool(rest) - 1

@@ -28,6 +28,11 @@ USAGES = (
 )
 
 
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> None:
+    """In place of the one in conftest.py, which asks the machine twice for each test: nothing here makes anything."""
+
+
 def pictures(name: str) -> list[Picture]:
     """One of each kind, with `name` wherever the kernel or a learner gives names."""
     mount = MountPoint(1, 0, "8:1", "/", name, "rw", "shared:1", name, name, "rw")
