@@ -64,6 +64,17 @@ def test_the_ledger_has_the_calls_that_were_made(box):
 
 
 @needs_root
+def test_the_ledger_of_a_learners_function_has_no_words_that_nobody_gave(box):
+    def mine(name, *, again=False):
+        linux.prctl(linux.Prctl.SET_NAME, name)
+
+    picture = views.ledger(box.apply(mine, "me", again=True))
+
+    assert picture.lines()[0] == "python   box.apply(mine, 'me', again=True)"
+    assert not any(line.startswith(("shell", "engine")) for line in picture.lines())
+
+
+@needs_root
 def test_what_differs_from_run_to_run_is_shown_when_it_is_asked_for(box):
     box.apply(stages.unshare_net)
     applied = box.apply(stages.veth)

@@ -50,7 +50,7 @@ def pictures(name: str) -> list[Picture]:
         Packet(name, name, False, Journey((hop,), name)),
         Groups(name, USAGES),
         Chart(name, (name, name), MappingProxyType({usage.controller: usage for usage in USAGES}), rates),
-        Ledger(name, name, name, (Call("open", {name: name}, name, 0.0),)),
+        Ledger(name, name, name, name, (Call("open", {name: name}, name, 0.0),)),
         Matrix((name,), (name,), (Row(name, "stopped", ("got out",), "not tried", (name,)),)),
     ]
 
