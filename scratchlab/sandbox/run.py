@@ -38,7 +38,7 @@ class Conversation:
         return self._reads[reader]
 
     def close(self, fds: list[int] | None = None) -> None:
-        """Close their ends, once the agent has them, or all of ours. Done twice, it is done once, whatever interrupts it."""
+        """Close their ends, once the agent has them, or all of ours. Done twice, it is done once."""
         if fds is None:
             fds = [*self._reads, *(fd for fd in (self._status, self._stdin) if fd is not None and fd >= 0)]
             # First forgotten: closed twice, a number could be somebody else's file by then.
