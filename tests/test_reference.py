@@ -139,18 +139,15 @@ def ip(pid: int, *words: str) -> list[dict[str, Any]]:
 
 @program("ip", "iproute2")
 def test_ip_gives_the_same_links(child):
+    rows = ip(child.pid, "link")
+    index = {row["ifname"]: row["ifindex"] for row in rows}  # it says the other end of a cable by name, if that is here too
     theirs = [
         Link(
-            name=row["ifname"],
-            index=row["ifindex"],
-            kind=row.get("linkinfo", {}).get("info_kind", ""),
-            address=row["address"],
-            up="UP" in row["flags"],
-            mtu=row["mtu"],
-            master=row.get("master", ""),
+            row["ifname"], row["ifindex"], row.get("linkinfo", {}).get("info_kind", ""), row["address"], "UP" in row["flags"],
+            row["mtu"], row.get("master", ""), index.get(row.get("link"), row.get("link_index", 0)),
         )
-        for row in ip(child.pid, "link")
-    ]
+        for row in rows
+    ]  # fmt: skip
 
     ours = Snapshot.of(child.pid).links
     assert sorted(ours) == sorted(theirs)

@@ -82,7 +82,7 @@ def follow(target: Target, address: str, port: int, protocol: str = "tcp", insid
         marked = f"{protocol} sport {sender.getsockname()[1]}"
         traced = {where: stack.enter_context(_traced(target, where, go, marked)) for where, go in places.items()}
         outcome = _send(sender, address, port)
-        told = {where: Told(*told()) for where, told in traced.items()}
+        told = {where: tell() for where, tell in traced.items()}
     order = [first, *(where for where in told if where != first)]
     return Journey(tuple(hops_of(order, told, f"{address}:{port}")), outcome)
 

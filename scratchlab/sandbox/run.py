@@ -38,10 +38,13 @@ class Conversation:
         return self._reads[reader]
 
     def close(self, fds: list[int] | None = None) -> None:
-        """Close their ends, once the agent has them, or all of ours."""
-        ours = [*self._reads, self._status] + ([self._stdin] if self._stdin is not None else [])
-        for fd in ours if fds is None else fds:
-            os.close(fd)
+        """Close their ends, once the agent has them, or all of ours. Done twice, it is done once."""
+        if fds is None:
+            fds = [*self._reads, *(fd for fd in (self._status, self._stdin) if fd is not None and fd >= 0)]
+            # First forgotten: closed twice, a number could be somebody else's file by then.
+            self._reads, self._status, self._stdin = {}, -1, None
+        while fds:
+            os.close(fds.pop())
 
     def until_ended(self, deadline: float | None) -> dict[str, int] | None:
         """Move bytes both ways until the command has ended. Gives its ending, or None if the deadline came first.
@@ -92,8 +95,8 @@ class Conversation:
         except BrokenPipeError:  # it does not read to the end: its right
             self._input = b""
         if not self._input:
-            os.close(self._stdin)
-            self._stdin = None
+            stdin, self._stdin = self._stdin, None
+            os.close(stdin)
 
     def _ending(self) -> dict[str, int] | None:
         """How the command ended, or None if it was only stopped."""

@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypedDict
 
 from scratchlab.errors import GoneError
@@ -83,7 +84,8 @@ class Running:
         try:
             return self._talk.until_ended(deadline)
         except KeyboardInterrupt:
-            self._finish(self._end(signal.SIGINT))
+            with suppress(GoneError):  # how it ended may have been read just as Ctrl-C came, and be lost
+                self._finish(self._end(signal.SIGINT))
             raise
         except GoneError:
             if not self._box.oom_kills():

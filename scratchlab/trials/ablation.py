@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
+from scratchlab import display
 from scratchlab.attacks import ATTACKS, about
 from scratchlab.container import Container
 from scratchlab.trials.board import Progress, checked
@@ -44,6 +45,9 @@ class Ablation(NamedTuple):
             }
             for name in self.whole
         }
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return display.bundle(self)
 
     def __repr__(self) -> str:
         numbers = [f"{number:2}" for number in range(1, len(self.stages) + 1)]

@@ -18,7 +18,7 @@ _EVENTS = {  # what to say of an event that has happened, and of one that has no
 # One that happens so often by chance, while a sandbox is built, is no news.
 _CHANCE = {"throttled": 2}
 # Use moves by itself, so a picture says it in words that stay the same from run to run.
-_SHARES = ((0.05, "next to nothing"), (0.25, "under a quarter"), (0.5, "under half"), (0.95, "over half"))
+_SHARES = ((0.25, "under a quarter"), (0.5, "under half"), (0.9, "over half"))
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,7 +101,7 @@ def _way(usage: Usage) -> str:
 
 def share_word(share: float) -> str:
     """A share of a limit in words that do not change with every byte."""
-    return next((word for most, word in _SHARES if share < most), "all of it")
+    return next((word for most, word in _SHARES if share < most), "nearly all")
 
 
 def _upper(share: float) -> float:

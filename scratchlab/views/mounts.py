@@ -44,9 +44,9 @@ class Mounts(Picture):
     def draw(self, drawing: Drawing) -> None:
         """The tree, with a stroke on the right for what travels between it and the host."""
         shown = [_shown(row) for row in self.rows]
-        widths = [max(columns(cells[number]) for cells in shown) for number in range(3)]
+        widths = [max((columns(cells[number]) for cells in shown), default=0) for number in range(3)]
         starts = [1, widths[0] + 3, widths[0] + widths[1] + 5, sum(widths) + 7]
-        right = starts[3] + max(columns(row.propagation) for row in self.rows) + 1
+        right = starts[3] + max((columns(row.propagation) for row in self.rows), default=0) + 1
         for number, (row, cells) in enumerate(zip(self.rows, shown, strict=True)):
             top, indent = 1.6 + number * 1.3, len(row.branch)
             drawing.text(0, top, row.branch, "quiet")
@@ -123,7 +123,9 @@ def propagation_word(text: str, hosts_groups: set[str]) -> str:
 
 def _rows(node: _Node, branch: str, below: str, every: bool) -> Iterator[Row]:
     mount = node.mount
-    yield Row(branch, mount.target, attached(mount), unusual_options(mount), node.propagation, node.as_on_host)
+    # What the host has here is another filesystem on each machine, and not what changed.
+    what = ("the host's", "") if node.as_on_host and not every else (attached(mount), unusual_options(mount))
+    yield Row(branch, mount.target, *what, node.propagation, node.as_on_host)
     shown = [each for each in node.below if every or each.is_news]
     rest = [] if every else [each for each in node.below if not each.is_news]
     last = len(shown) + bool(rest) - 1

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from scratchlab.errors import InputError
 from scratchlab.linux.ledger import Call
 from scratchlab.sandbox import Applied
-from scratchlab.stages.stage import about
+from scratchlab.stages.stage import STAGES, about
 from scratchlab.views.picture import WIDEST, Picture, table
 from scratchlab.views.svg import Drawing, printable, wrapped
 
@@ -26,6 +26,7 @@ _MODULES = ("linux", "netlink", "nftables", "cgroupfs", "shared")  # where stage
 class Ledger(Picture):
     """The system calls that a step really made, beside its other notations."""
 
+    step: str
     python: str
     shell: str
     engine: str
@@ -35,7 +36,7 @@ class Ledger(Picture):
     @property
     def title(self) -> str:
         """The step."""
-        return self.python
+        return self.step
 
     def lines(self) -> list[str]:
         """The other notations, then the calls in order."""
@@ -47,10 +48,7 @@ class Ledger(Picture):
         return str(call) if self.exact else symbolic(str(call))
 
     def _notations(self) -> tuple[tuple[str, str], ...]:
-        return ("python", f"box.apply(stages.{self.python.replace('(', ', ', 1)}".replace(", )", ")")), *self._others()
-
-    def _others(self) -> tuple[tuple[str, str], ...]:
-        return ("shell", self.shell), ("engine", self.engine)
+        return ("python", self.python), ("shell", self.shell), ("engine", self.engine)
 
     def draw(self, drawing: Drawing) -> None:
         """A box for each notation; in the last one the calls."""
@@ -99,8 +97,11 @@ def symbolic(text: str) -> str:
 
 def ledger(applied: Applied, exact: bool = False) -> Ledger:
     """The system calls of a step, beside its shell and engine form; `exact` keeps pids and MAC addresses."""
-    stage = about(applied.step.stage)
-    return Ledger(repr(applied.step), stage.shell, stage.engine, applied.calls, exact)
+    step = applied.step
+    name = f"stages.{step.name}" if STAGES.get(step.name) is step.stage else step.name
+    words = [name, *map(repr, step.args), *(f"{key}={value!r}" for key, value in step.kwargs.items())]
+    stage = about(step.stage)
+    return Ledger(repr(step), f"box.apply({', '.join(words)})", stage.shell, stage.engine, applied.calls, exact)
 
 
 # -- a stage as it is written -----------------------------------------------------------------------------------------

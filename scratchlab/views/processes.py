@@ -12,7 +12,7 @@ from scratchlab.linux.proc import parse_namespace
 from scratchlab.observe.processes import Listed, listed
 from scratchlab.sandbox import Sandbox
 from scratchlab.views.picture import Picture, table
-from scratchlab.views.subject import living
+from scratchlab.views.subject import gone, living
 from scratchlab.views.svg import Drawing, columns, shortened
 
 _ROOM = 40
@@ -107,11 +107,12 @@ def tree(processes: Sequence[Listed], first: int, top: int, host: int, exact: bo
 def _chain(by_pid: Mapping[int, Listed], first: int, top: int) -> list[int]:
     """The pids from `top` down to `first`; only `first` if it is not below `top`."""
     chain = [first]
-    while chain[0] != top and chain[0] in by_pid:
-        if by_pid[chain[0]].ppid in chain:
-            break  # the list was read one by one, and a number came to mean another process meanwhile
-        chain.insert(0, by_pid[chain[0]].ppid)
-    return chain if chain[0] == top else [first]
+    while chain[0] != top:
+        above = by_pid[chain[0]].ppid
+        if above not in by_pid or above in chain:
+            return [first]  # read one by one: a number may have come to mean another process meanwhile
+        chain.insert(0, above)
+    return chain
 
 
 def _children(processes: Sequence[Listed], chain: Sequence[int]) -> dict[int, list[Listed]]:
@@ -149,6 +150,9 @@ def processes(box: Sandbox, exact: bool = False) -> Processes:
     """The process tree of a sandbox from outside, with the numbers from inside; `exact` adds the host's.  pid_namespaces(7)"""
     host = parse_namespace(os.readlink("/proc/self/ns/pid"))
     first, found = living(box), listed()
+    namespaces = {process.pid: process.pid_namespace for process in found}
+    if first not in namespaces:
+        raise gone(box)
     rows = tree(found, first, os.getpid(), host, exact)
-    apart = next(process.pid_namespace for process in found if process.pid == first) not in (0, host)
+    apart = namespaces[first] not in (0, host)
     return Processes(box.name, apart, rows)

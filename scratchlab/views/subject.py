@@ -26,8 +26,13 @@ def host() -> Seen:
 def living(box: Sandbox) -> int:
     """The pid of a sandbox. Raises SandboxError if it is gone: its number may be somebody else's by now."""
     if box.closed or not os.path.exists(f"/proc/{box.pid}"):
-        raise SandboxError(f"the sandbox {box.name!r} is gone", "make a new one: Sandbox()")
+        raise gone(box)
     return box.pid
+
+
+def gone(box: Sandbox) -> SandboxError:
+    """The error for a sandbox that was closed, or died."""
+    return SandboxError(f"the sandbox {box.name!r} is gone", "make a new one: Sandbox()")
 
 
 def looked_at(subject: Subject) -> Seen:

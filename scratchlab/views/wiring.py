@@ -125,12 +125,15 @@ def drawn(name: str, inside: Snapshot, on_host: Snapshot, ports: Sequence[Port])
 
 
 def _far_end(link: Link, inside: Sequence[Link], on_host: Sequence[Link]) -> Link | None:
-    """The host's end of a cable. A link on the host may have the same number as one inside, so both must point at each other."""
-    if link.kind != "veth" or any(
-        other.index == link.peer for other in inside if other.kind == "veth" and other.peer == link.index
-    ):
+    """The host's end of a cable, unless both of its ends are inside."""
+    if link.kind != "veth" or any(_are_one_cable(link, other) for other in inside):
         return None
-    return next((far for far in on_host if far.index == link.peer and far.peer == link.index and far.kind == "veth"), None)
+    return next((other for other in on_host if _are_one_cable(link, other)), None)
+
+
+def _are_one_cable(one: Link, other: Link) -> bool:
+    # Each namespace numbers its links anew: only if both point at each other they belong together.
+    return other.kind == "veth" and (one.peer, other.peer) == (other.index, one.index)
 
 
 def _ends(far: Link, on_host: Snapshot) -> Iterator[End]:

@@ -15,7 +15,14 @@ pytestmark = needs_root
 def commands(box):
     """What runs below a sandbox, as the host sees it."""
     children = Path(f"/proc/{box.pid}/task/{box.pid}/children").read_text().split()
-    return [Path(f"/proc/{pid}/comm").read_text().strip() for pid in children if os.path.exists(f"/proc/{pid}/comm")]
+    return [name for pid in children if (name := _comm(pid))]
+
+
+def _comm(pid):
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:  # it ended since
+        return ""
 
 
 def test_a_started_command_runs_until_it_is_stopped(box):

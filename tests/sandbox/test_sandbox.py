@@ -29,6 +29,14 @@ def test_the_example_of_the_readme(box):
     assert [call.name for call in applied.calls] == ["sethostname"]
 
 
+def test_a_snapshot_of_a_newborn_sandbox_is_that_of_an_agent_that_is_ready():
+    for _ in range(10):  # it is not ready at once, but soon: one of ten would be seen too early
+        with Sandbox("newborn") as box:
+            seen = box.snapshot()
+
+        assert seen.command == "scratchlab" and {file.target for file in seen.files if file.fd < 3} == {"/dev/null"}
+
+
 def test_what_an_apply_returns_reads_the_same_every_time():
     texts = set()
     for _ in range(2):

@@ -1,13 +1,13 @@
 """A stage in four notations, the ledger of a step, and the matrix of attacks."""
 
 import inspect
-from typing import NamedTuple
 
 import pytest
 
-from scratchlab import linux, show, stages, views
+from scratchlab import Container, linux, show, stages, views
 from scratchlab.errors import InputError
 from scratchlab.stages import STAGES, about
+from scratchlab.trials.ablation import Ablation, ablate
 from scratchlab.trials.trial import Verdict
 from scratchlab.views.notations import symbolic
 from tests.conftest import needs_root
@@ -64,6 +64,17 @@ def test_the_ledger_has_the_calls_that_were_made(box):
 
 
 @needs_root
+def test_the_ledger_of_a_learners_function_has_no_words_that_nobody_gave(box):
+    def mine(name, *, again=False):
+        linux.prctl(linux.Prctl.SET_NAME, name)
+
+    picture = views.ledger(box.apply(mine, "me", again=True))
+
+    assert picture.lines()[0] == "python   box.apply(mine, 'me', again=True)"
+    assert not any(line.startswith(("shell", "engine")) for line in picture.lines())
+
+
+@needs_root
 def test_what_differs_from_run_to_run_is_shown_when_it_is_asked_for(box):
     box.apply(stages.unshare_net)
     applied = box.apply(stages.veth)
@@ -81,30 +92,34 @@ def test_numbers_of_one_run_become_words():
 # -- the matrix -------------------------------------------------------------------------------------------------------
 
 
-class Found(NamedTuple):
-    stages: tuple[str, ...]
-    whole: dict[str, Verdict]
-    cells: dict[tuple[str, str], Verdict]
-
-
 def verdict(outcome):
     return Verdict("", outcome, (), "", "")
 
 
 def test_a_matrix_has_the_stages_that_matter_and_names_the_others():
+    stages = ("pivot", "close_fds", "unshare_uts")
     outcomes = {
-        ("escape", "pivot"): "got out", ("escape", "mask"): "stopped", ("escape", "uts"): "stopped",
-        ("leak", "pivot"): "stopped", ("leak", "mask"): "got out", ("leak", "uts"): "not tried",
-    }  # fmt: skip
-    found = Found(
-        ("pivot", "mask", "uts"),
-        {"escape": verdict("stopped"), "leak": verdict("got out")},
-        {key: verdict(outcome) for key, outcome in outcomes.items()},
-    )
+        "double_chroot": ("stopped", "stopped", "stopped"),
+        "leaked_directory": ("stopped", "got out", "not tried"),
+    }
+    cells = {(name, stage): verdict(outcome) for name in outcomes for stage, outcome in zip(stages, outcomes[name], strict=True)}
+    whole, bare = dict.fromkeys(outcomes, verdict("stopped")), dict.fromkeys(outcomes, verdict("got out"))
 
+    found = Ablation(stages, whole, cells, bare)
     picture = views.matrix(found)
 
-    assert (picture.stages, picture.idle) == (("pivot", "mask"), ("uts",))
-    assert [line.split() for line in picture.lines()[1:3]] == [["escape", "stopped", "pivot"], ["leak", "got", "out", "mask"]]
+    assert (picture.stages, picture.idle) == (("close_fds",), ("pivot", "unshare_uts"))
+    assert [line.split("   ")[-1].strip() for line in picture.lines()[1:3]] == ["all of pivot, capabilities", "close_fds"]
     words = image(picture).words()
-    assert words.count("out") == 3 and words.count("–") == 3
+    assert words.count("X") == 3 and words.count("·") == 3
+    # In a notebook an ablation is this picture; its text stays its own.
+    assert found._repr_mimebundle_()["text/html"] == picture._repr_mimebundle_()["text/html"]
+    assert found._repr_mimebundle_()["text/plain"] == repr(found)
+
+
+@needs_root
+def test_the_matrix_of_a_real_ablation_says_what_was_found(rootfs):
+    picture = views.matrix(ablate(Container(str(rootfs), ("true",), network="none"), "leaked_directory"))
+
+    assert picture.stages == ("close_fds",)
+    assert picture.lines()[1].split() == ["leaked_directory", "stopped", "close_fds"]
