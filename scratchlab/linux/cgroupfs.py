@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from scratchlab.errors import HostError, InputError, KernelError
 from scratchlab.errors.facts import named
-from scratchlab.linux.cgroup_files import peek, read, write
+from scratchlab.linux.cgroup_files import peek, read, table, write
 from scratchlab.linux.cgroup_layout import Hierarchy, Layout, layout
 from scratchlab.linux.cgroup_v1 import files, from_v1, to_v1
 from scratchlab.linux.posix import mkdir
@@ -166,8 +166,7 @@ def shown_in(path: str, knob: str) -> str:
 
 def counters(path: str, knob: str) -> dict[str, int]:
     """A file of names and numbers, such as cpu.stat, memory.events and pids.events."""
-    rows = (line.split() for line in show(path, knob).splitlines())
-    return {row[0]: int(row[1]) for row in rows}
+    return table(show(path, knob))
 
 
 # -- what a process is held to ----------------------------------------------------------------------------------------

@@ -1,15 +1,14 @@
 """Running a command in a sandbox from outside: feed it, collect or stream what it says, end it in time."""
 
-import json
 import os
 import select
-import signal
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from scratchlab.errors import GoneError, InputError
-from scratchlab.finished import Finished, Kept, Sink
+from scratchlab.finished import Finished, Kept, Sink, signal_name
+from scratchlab.sandbox.answers import ending_of
 
 GRACE = 2.0  # seconds between SIGTERM and SIGKILL
 _CHUNK = 1 << 16
@@ -39,8 +38,10 @@ class Conversation:
 
     def close(self, fds: list[int] | None = None) -> None:
         """Close their ends, once the agent has them, or all of ours."""
-        ours = [*self._reads, self._status] + ([self._stdin] if self._stdin is not None else [])
-        for fd in ours if fds is None else fds:
+        if fds is None:
+            fds = [fd for fd in (*self._reads, self._status, self._stdin) if fd is not None]
+            self._reads, self._stdin = {}, None
+        for fd in fds:
             os.close(fd)
 
     def until_ended(self, deadline: float | None) -> dict[str, int] | None:
@@ -60,7 +61,7 @@ class Conversation:
     def finished(self, argv: tuple[str, ...], ending: Mapping[str, int], timed_out: bool) -> Finished:
         """Put together how the command ended, {"exit": 0} or {"signal": 9}, and what came through its pipes."""
         number = ending.get("signal")
-        name = None if number is None else signal.Signals(number).name
+        name = None if number is None else signal_name(number)
         dropped = self.out.dropped + self.err.dropped
         return Finished(argv, ending.get("exit"), name, self.out.text(), self.err.text(), timed_out, dropped)
 
@@ -103,8 +104,7 @@ class Conversation:
                 "the sandbox died while a command ran in it, or became pid 1 of a new namespace, with the command left outside",
                 "make a new Sandbox; apply unshare_pid while nothing runs",
             )
-        last: dict[str, int] = json.loads(lines[-1])
-        return None if "stopped" in last else last
+        return ending_of(lines[-1])
 
 
 def printer(stream: Any) -> Sink:

@@ -10,7 +10,7 @@ from typing import Any
 
 from scratchlab.errors import InputError, to_wire
 from scratchlab.linux.ledger import recording
-from scratchlab.stages.stage import STAGES, Step, Target, perform
+from scratchlab.stages.stage import STAGES, Step, Target, check_step, perform
 
 
 def pack(step: Step) -> dict[str, Any]:
@@ -46,8 +46,10 @@ def check(step: Step) -> None:
         raise InputError(f"{step.stage!r} is not a stage", "a stage is a function: box.apply(stages.hostname, 'web')")
     try:
         json.dumps([step.args, step.kwargs])
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{step}: these arguments cannot travel: {error}", "use text, numbers and lists") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{step.name}: these arguments cannot travel: {error}", "use text, numbers and lists") from None
+    if STAGES.get(step.name) is step.stage:
+        check_step(step)
 
 
 def play(packed: list[dict[str, Any]], *target: Target, ledger: bool = True) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def resolv(nameservers: Sequence[str] = (), root: str = "/") -> Resolv:
 def host_nameservers() -> tuple[str, ...]:
     """The host's name servers that can be reached from another network namespace, or none.  resolv.conf(5)"""
     for source in SOURCES:
-        with suppress(FileNotFoundError), open(source) as stream:
+        with suppress(FileNotFoundError), open(source, errors="replace") as stream:
             if servers := reachable(stream.read()):
                 return servers
     return ()
@@ -50,10 +50,17 @@ def host_nameservers() -> tuple[str, ...]:
 
 def reachable(text: str) -> tuple[str, ...]:
     """The name servers in a resolv.conf, without loopback ones: 127.0.0.53 is the host's, and here nobody listens."""
-    words = [line.split() for line in text.splitlines() if line.startswith("nameserver")]
-    servers = [line[1] for line in words if len(line) > 1]
-    # fe80::1%eth0 names a link of the host, and has no meaning here either.
-    return tuple(server for server in servers if "%" not in server and not ip_address(server).is_loopback)
+    words = [line.split() for line in text.splitlines()]
+    servers = [line[1] for line in words if len(line) > 1 and line[0] == "nameserver"]
+    return tuple(server for server in servers if _means_the_same_here(server))
+
+
+def _means_the_same_here(server: str) -> bool:
+    try:
+        # fe80::1%eth0 names a link of the host, and has no meaning here either.
+        return "%" not in server and not ip_address(server).is_loopback
+    except ValueError:  # no address: what reads the file passes over such a line
+        return False
 
 
 def refuse_shared_mounts() -> None:

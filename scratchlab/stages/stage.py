@@ -13,6 +13,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 from scratchlab.errors import StageError
 from scratchlab.journal import Journal, named
 from scratchlab.linux.flags import NAMESPACES
+from scratchlab.stages.arguments import check_arguments
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -75,6 +76,7 @@ def inside(*man: str, shell: str, engine: str, needs: tuple[str, ...] = ()) -> C
         @functools.wraps(function)
         def directly(*args: P.args, **kwargs: P.kwargs) -> R:
             if not _serving:
+                check_step(Step(directly, args, kwargs))
                 own_process(function.__name__).before(directly)
             return function(*args, **kwargs)
 
@@ -93,6 +95,7 @@ def outside(
         def directly(*args: Any, **kwargs: Any) -> R:
             if args and isinstance(args[0], Target):
                 return function(*args, **kwargs)
+            check_step(Step(directly, args, kwargs))
             result: R = own_process(function.__name__).ask_host(Step(directly, args, kwargs))
             return result
 
@@ -105,6 +108,12 @@ def _register(stage: Callable[..., Any], about: About) -> Callable[..., Any]:
     stage.about = about  # type: ignore[attr-defined]
     STAGES[stage.__name__] = stage
     return stage
+
+
+def check_step(step: Step) -> None:
+    """Raise InputError unless a stage of ours takes these arguments."""
+    # The host fills in the target of an outside stage.
+    check_arguments(step.name, step.stage, step.args, step.kwargs, skip=about(step.stage).side == "outside")
 
 
 def about(stage: Callable[..., Any]) -> About:
