@@ -18,6 +18,7 @@ from scratchlab.errors.facts import named
 from scratchlab.linux.cgroup_files import peek, read, table, write
 from scratchlab.linux.cgroup_layout import Hierarchy, Layout, layout
 from scratchlab.linux.cgroup_v1 import files, from_v1, to_v1
+from scratchlab.linux.ledger import look
 from scratchlab.linux.posix import mkdir
 from scratchlab.linux.proc import parse_cgroup
 
@@ -176,7 +177,8 @@ SHOWN = ("cpu.max", "memory.max", "memory.current", "pids.max", "pids.current", 
 
 def groups_of(pid: int) -> dict[str, str]:
     """The group of a process for each controller, as a directory."""
-    with open(f"/proc/{pid}/cgroup", errors="surrogateescape") as file:
+    path = f"/proc/{pid}/cgroup"
+    with look("open", {"pathname": path}, lambda: open(path, errors="surrogateescape")) as file:
         rows = parse_cgroup(file.read())
     # By controllers, "" for version 2: that is how /proc names the trees.
     places = {"io" if word == "blkio" else word: row.path for row in rows for word in row.controllers or ("",)}

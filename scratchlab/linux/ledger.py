@@ -62,6 +62,16 @@ def record(name: str, arguments: Mapping[str, object], act: Callable[[], Result]
     return result
 
 
+def look(name: str, arguments: Mapping[str, object], act: Callable[[], Result]) -> Result:
+    """Make a call that only looks. It is no part of the step, so not in the ledger; its errors are those of `record`."""
+    global _open_ledgers
+    noted, _open_ledgers = _open_ledgers, []
+    try:
+        return record(name, arguments, act)
+    finally:
+        _open_ledgers = noted
+
+
 def _note(call: Call) -> None:
     for calls in _open_ledgers:
         calls.append(call)

@@ -31,7 +31,7 @@ def main(channel: Channel, keeper: int) -> NoReturn:
     try:
         _become_agent(channel, keeper)
         with contextlib.suppress(GoneError):  # the other end hung up: the sandbox is over
-            _serve(channel, _notice_children())
+            _serve(channel, notice_children())
         _end_children()
     finally:
         # Whatever happened: never back into the code of the keeper that we are a copy of, nor to its atexit handlers.
@@ -93,7 +93,7 @@ def _show_as(title: str) -> None:
     linux.prctl(linux.Prctl.SET_NAME, title.split()[0])
 
 
-def _notice_children() -> int:
+def notice_children() -> int:
     """A file descriptor that becomes readable when a child ends or stops.  signal-safety by self-pipe, pipe(2)"""
     reader, writer = os.pipe()
     os.set_blocking(reader, False)

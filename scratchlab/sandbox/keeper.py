@@ -220,9 +220,10 @@ def _reap_orphans() -> None:
 
 def serve(channel: Channel) -> None:
     """Answer requests until the client hangs up, then take everything back."""
-    keeper = Keeper()
+    keeper, ended = Keeper(), agent.notice_children()
     try:
         while True:
+            _reap_until(channel.fileno(), ended)
             message = channel.receive()
             close_all(message.fds)
             number = message.body.pop("number", None)
@@ -233,6 +234,17 @@ def serve(channel: Channel) -> None:
         pass  # the client is gone: that is how it ends
     finally:
         keeper.close_all()
+
+
+def _reap_until(request: int, ended: int) -> None:
+    """Wait for a request. Meanwhile collect what died with a sandbox, or a moment later, and became our child."""
+    poll = select.poll()
+    for fd in (request, ended):
+        poll.register(fd, select.POLLIN)
+    while request not in (ready := {fd for fd, _ in poll.poll()}):
+        if ended in ready:
+            os.read(ended, 4096)
+            _reap_orphans()
 
 
 def _answer(keeper: Keeper, body: dict[str, Any], sender: int) -> tuple[dict[str, Any], list[int]]:

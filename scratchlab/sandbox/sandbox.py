@@ -58,7 +58,7 @@ class Sandbox:
 
     # -- building -----------------------------------------------------------------------------------------------------
 
-    def apply(self, stage: Callable[..., Any], *args: Any, **kwargs: Any) -> Applied:
+    def apply(self, stage: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Applied:
         """Do one step. Gives what changed, inside and on the host, with the ledger of system calls.
 
         A learner's own function is applied exactly as a stage of ours. Raises KernelError where the kernel refused,

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from scratchlab import linux
 from scratchlab.errors import KernelError, StageError
+from scratchlab.linux.ledger import look
 from scratchlab.stages.stage import inside
 from scratchlab.stages.subnets import parse_address
 
@@ -65,7 +66,8 @@ def _means_the_same_here(server: str) -> bool:
 
 def refuse_shared_mounts() -> None:
     """Raise StageError where the host would see what is mounted here, and get these name servers too."""
-    with open("/proc/self/mountinfo") as mounts:
+    path = "/proc/self/mountinfo"
+    with look("open", {"pathname": path}, lambda: open(path, errors="surrogateescape")) as mounts:
         if any(" shared:" in line.partition(" - ")[0] for line in mounts):
             raise StageError(
                 "the mounts here are shared with the host, and it would get these name servers", "apply private_mounts first"
@@ -78,7 +80,7 @@ def opened(root: str, path: str) -> Iterator[str]:
 
     Symbolic links on the way are followed as they will be once it is the root: `/run` is ROOT/run, not the host's.
     """
-    directory = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory = linux.paths.open_root(root)
     try:
         fd = linux.openat2(directory, path, os.O_PATH | os.O_CLOEXEC, resolve=linux.Resolve.IN_ROOT)
     finally:

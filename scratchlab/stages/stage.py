@@ -13,6 +13,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 from scratchlab.errors import StageError
 from scratchlab.journal import Journal, named
 from scratchlab.linux.flags import NAMESPACES
+from scratchlab.linux.ledger import look
 from scratchlab.stages.arguments import check_arguments
 
 P = ParamSpec("P")
@@ -61,7 +62,7 @@ class Step(NamedTuple):
         return f"{self.name}({', '.join(words)})"
 
 
-def step(stage: Callable[..., Any], *args: Any, **kwargs: Any) -> Step:
+def step(stage: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Step:
     """A step: `step(hostname, "web")`, as `apply(hostname, "web")` would do it."""
     return Step(stage, args, kwargs)
 
@@ -156,7 +157,12 @@ def refuse_if_missing(stage: Callable[..., Any], pid: int | str, host: dict[str,
 
 def namespaces_of(pid: int | str, kinds: Iterable[str] = NAMESPACES) -> dict[str, str]:
     """The namespaces of a process as the kernel names them, `uts:[4026531838]`.  namespaces(7)"""
-    return {kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in kinds}
+    return {kind: _namespace_of(pid, kind) for kind in kinds}
+
+
+def _namespace_of(pid: int | str, kind: str) -> str:
+    path = f"/proc/{pid}/ns/{kind}"
+    return look("readlink", {"path": path}, lambda: os.readlink(path))
 
 
 # -- direct calls -----------------------------------------------------------------------------------------------------
