@@ -283,6 +283,7 @@ def _preload(path: list[str]) -> None:
     import cloudpickle  # noqa: F401  agents need it after pivot, when it can no longer be found
 
     from scratchlab import attacks, observe  # noqa: F401
+    from scratchlab.errors import explanation  # noqa: F401
     from scratchlab.linux import netlink
     from scratchlab.stages import filters, privileges
 

@@ -101,10 +101,12 @@ def _mount_file(text: str, place: str, root: str) -> None:
         linux.mount("tmpfs", etc, "tmpfs", linux.Mount.NOSUID | linux.Mount.NODEV | linux.Mount.NOEXEC, "mode=755,size=64k")
     with opened(root, "etc") as lender:  # the same words lead to the tmpfs now
         try:
-            fd = os.open(f"{lender}/resolv.conf", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            os.fchmod(fd, 0o644)  # whatever the umask
+            file, flags = f"{lender}/resolv.conf", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+            usual = os.umask(0o022)
+            fd = look("open", {"pathname": file}, lambda: os.open(file, flags, 0o644))
+            os.umask(usual)
             os.write(fd, text.encode())
             os.close(fd)
-            linux.mount(f"{lender}/resolv.conf", place, None, linux.Mount.BIND)
+            linux.mount(file, place, None, linux.Mount.BIND)
         finally:
             linux.umount2(lender, linux.Umount.DETACH)

@@ -83,6 +83,7 @@ ANY: dict[str, tuple[Finder, ...]] = {
         access.closed_file,
         process.not_ours_to_look_into,
         privilege.lacks_capability,
+        access.shut_by_another_rule,
     ),
     "EADDRINUSE": (network.port_taken,),
     "EADDRNOTAVAIL": (network.no_such_address,),
@@ -109,6 +110,7 @@ ANY: dict[str, tuple[Finder, ...]] = {
     "ENOTEMPTY": (path.not_empty,),
     "ENXIO": (access.no_such_device,),
     "ENOTSUP": (cgroup.refused,),
+    "EOVERFLOW": (ids.owner_not_mapped,),
     "EPERM": (
         privilege.lacks_capability,
         privilege.restricted_by_switch,
