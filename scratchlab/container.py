@@ -31,6 +31,7 @@ from scratchlab.stages import (
     step,
     subids,
 )
+from scratchlab.stages.arguments import check_fields
 
 # Which stage keeps the host out of what others do to a kind of namespace. Shared mounts travel to the host.  mount_namespaces(7)
 APART = {"unshare_user": "user", "unshare_uts": "uts", "unshare_mount": "mnt", "private_mounts": "mnt", "unshare_net": "net"}
@@ -72,6 +73,7 @@ class Container(NamedTuple):
 
     def plan(self, means: Means | None = None) -> list[Step]:
         """All steps in order. Touches nothing; raises InputError or HostError for what cannot be."""
+        check_fields(self)
         means, root = means or self.means(), self._root()
         steps = [
             *self._user_namespace(means, root),  # first: for an ordinary user, it gives the right to all that follows

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 KEEP = 16 << 20  # bytes of output that are kept of each stream: the first and the last half of it
 
+_FIRST_REALTIME = 34  # SIGRTMIN of the C library, which keeps the two before it for itself
+
 Sink = Callable[[str], Any]
 
 
@@ -35,7 +37,7 @@ class Finished(NamedTuple):
     @property
     def code(self) -> int:
         """The ending as a shell's `$?`: the status, or 128 + the signal's number."""
-        return self.status if self.status is not None else 128 + signal.Signals[self.signal or "SIGKILL"]
+        return self.status if self.status is not None else 128 + signal_number(self.signal or "SIGKILL")
 
     def __repr__(self) -> str:
         ending = "" if self.ok else f"[{' '.join(self.argv)}: {self._ending()}]"
@@ -44,6 +46,19 @@ class Finished(NamedTuple):
     def _ending(self) -> str:
         how = self.note or (f"status {self.status}" if self.signal is None else f"killed by {self.signal}")
         return f"out of time, {how}" if self.timed_out else how
+
+
+def signal_name(number: int) -> str:
+    """SIGKILL for 9; the many without a name of their own count from SIGRTMIN.  signal(7)"""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGRTMIN{number - _FIRST_REALTIME:+}"
+
+
+def signal_number(name: str) -> int:
+    """What `signal_name` has named."""
+    return signal.Signals[name] if name in signal.Signals.__members__ else _FIRST_REALTIME + int(name.removeprefix("SIGRTMIN"))
 
 
 class Kept:

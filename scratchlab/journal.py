@@ -14,6 +14,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -134,7 +135,8 @@ class Entries:
         self.facts: dict[str, Any] = {}
         self._touched = touched
         for line in text.splitlines():
-            with suppress(ValueError):  # a machine that lost power may leave half a line: the thing was not made yet
+            # A machine that lost power may leave half a line: the thing was not made yet. Nobody nests what we write deeply.
+            with suppress(ValueError, RecursionError):
                 self._take(json.loads(line))
 
     def _take(self, entry: Any) -> None:
@@ -231,7 +233,7 @@ def _take_back(entry: dict[str, Any]) -> str:
         undo(**how)
     except (OSError, ScratchlabError) as error:
         return f"{entry['undo']} {how}: {error}"
-    except (TypeError, ValueError, AttributeError) as error:  # of arguments that no undo of ours takes
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:  # of arguments that no undo of ours takes
         return f"{entry['undo']} {how}: damaged: {error}"
     return ""
 
@@ -274,7 +276,7 @@ def remove_file(path: str) -> None:
 
 def check_name(name: str) -> None:
     """Refuse a sandbox name that could not be a file name, a control group and an nft table. Raises InputError."""
-    if not (0 < len(name) <= 40 and name[0].isalnum() and all(c.isascii() and (c.isalnum() or c in "-_.") for c in name)):
+    if not (isinstance(name, str) and re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,39}", name)):
         raise InputError(
             f"{name!r} cannot name a sandbox", "use up to 40 of: letters, digits, '-', '_', '.'; a letter or digit first"
         )

@@ -59,7 +59,7 @@ def parse_volume(text: str) -> tuple[str, str, bool]:
     target, _, mode = rest.partition(":")
     if not source or not target.startswith("/") or mode not in ("", "ro", "rw"):
         raise InputError(f"--volume {text}: not SRC:DST[:ro]", "DST is an absolute path inside, as in --volume ./data:/data:ro")
-    if not Path(source).exists():
+    if not os.path.exists(source):
         raise InputError(f"--volume {text}: {source} does not exist on the host", f"make it first: mkdir -p {source}")
     return os.path.realpath(source), target, mode == "ro"
 

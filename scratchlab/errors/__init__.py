@@ -106,10 +106,14 @@ def to_wire(error: BaseException) -> dict[str, Any]:
     return {"kind": "SandboxError", "message": f"{type(error).__name__}: {error}", "hint": ""}
 
 
-def from_wire(data: Mapping[str, Any]) -> ScratchlabError:
-    """The error that `to_wire` took apart."""
-    if data["kind"] == "KernelError":
-        return KernelError(data["call"], data["arguments"], data["errno"], data["hint"])
+def from_wire(data: object) -> ScratchlabError:
+    """The error that `to_wire` took apart; for anything else that came, one that says so."""
     plain: list[type[ScratchlabError]] = [StageError, InputError, HostError, SandboxError, GoneError]
     kinds = {kind.__name__: kind for kind in plain}
-    return kinds.get(data["kind"], ScratchlabError)(data["message"], data["hint"])
+    match data:
+        case {"kind": "KernelError", "call": str(call), "arguments": dict(arguments), "errno": int(number), "hint": str(hint)}:
+            shown = {str(name): str(value) for name, value in arguments.items()}
+            return KernelError(call, shown, number if 0 <= number < 4096 else 0, hint)  # MAX_ERRNO of the kernel
+        case {"kind": str(kind), "message": str(message), "hint": str(hint)}:
+            return kinds.get(kind, ScratchlabError)(message, hint)
+    return SandboxError("an error came back that cannot be read", "make a new Sandbox: something speaks in our agent's place")

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from scratchlab.errors import KernelError, ScratchlabError, written
 from scratchlab.errors.cause import Cause
 from scratchlab.errors.causes import find
-from scratchlab.errors.python_calls import CALLS, made_by
+from scratchlab.errors.python_calls import CALLS, Made, made_by
 
 _NUMBERS: dict[str, Callable[[int], str]] = {"mode": oct, "flags": hex}
 _UNKNOWN = "not found in what can be seen from here"
@@ -98,8 +98,7 @@ def _of_python(error: OSError) -> Explanation:
         return Explanation(f"{type(error).__name__}: {error}", "no errno", "raised by a program, not by the kernel", "", "")
     made = made_by(error.__traceback__)
     call = made.call if made else ""
-    arguments = {**(made.arguments if made else {}), **_files(error, call)}
-    shown = {name: _shown(name, value) for name, value in arguments.items()}
+    shown = _asked(error, made)
     cause = find(call, KernelError.symbol(number), shown)
     said = _explained(call, shown, number, cause)
     if call and not shown and _FILES[call]:
@@ -107,6 +106,19 @@ def _of_python(error: OSError) -> Explanation:
     if made and not call:
         return said._replace(asked=f"{made.name}(…), which makes system calls that we do not know", read="man 3 errno")
     return said
+
+
+def as_kernel_error(error: OSError) -> KernelError | None:
+    """The system call behind an OSError of Python's, with its arguments and cause; None if it cannot be told."""
+    made = made_by(error.__traceback__)
+    if error.errno is None or not made or not made.call:
+        return None
+    return KernelError(made.call, _asked(error, made), error.errno)
+
+
+def _asked(error: OSError, made: Made | None) -> dict[str, str]:
+    arguments = {**(made.arguments if made else {}), **_files(error, made.call if made else "")}
+    return {name: _shown(name, value) for name, value in arguments.items()}
 
 
 def _files(error: OSError, call: str) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from scratchlab.linux.ledger import record
 from scratchlab.linux.posix import write_file
+from scratchlab.linux.proc import rows
 
 
 def write(path: str, knob: str, value: str) -> None:
@@ -26,3 +27,13 @@ def peek(path: str, knob: str) -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def table(text: str) -> dict[str, int]:
+    """The text of a file of names and numbers, such as cpu.stat, memory.events and pids.events."""
+    return dict(rows(text, "cgroups(7)", _entry))
+
+
+def _entry(line: str) -> tuple[str, int]:
+    name, number = line.split()
+    return name, int(number)

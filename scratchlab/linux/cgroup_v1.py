@@ -10,6 +10,8 @@ Only text comes in and goes out here: `read` gives the text of one file of the g
 
 from collections.abc import Callable
 
+from scratchlab.errors import InputError
+
 Read = Callable[[str], str]
 Writes = list[tuple[str, str]]  # files and what to write, in this order
 
@@ -33,8 +35,11 @@ def to_v1(knob: str, value: str, read: Read) -> Writes:
 
 
 def from_v1(knob: str, read: Read) -> str:
-    """What version 2's file `knob` would say of a version 1 group; "" where nothing says it."""
-    return _FROM[knob](read) if knob in _FROM else read(knob)
+    """What version 2's file `knob` would say of a version 1 group; "" where nothing says it. Raises InputError."""
+    try:
+        return _FROM[knob](read) if knob in _FROM else read(knob)
+    except ValueError as error:
+        raise InputError(f"{', '.join(files(knob))} of cgroups(7), version 1, cannot be read: {error}") from None
 
 
 def files(knob: str) -> list[str]:

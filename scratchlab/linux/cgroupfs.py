@@ -15,9 +15,10 @@ from contextlib import suppress
 
 from scratchlab.errors import HostError, InputError, KernelError
 from scratchlab.errors.facts import named
-from scratchlab.linux.cgroup_files import peek, read, write
+from scratchlab.linux.cgroup_files import peek, read, table, write
 from scratchlab.linux.cgroup_layout import Hierarchy, Layout, layout
 from scratchlab.linux.cgroup_v1 import files, from_v1, to_v1
+from scratchlab.linux.ledger import look
 from scratchlab.linux.posix import mkdir
 from scratchlab.linux.proc import parse_cgroup
 
@@ -166,8 +167,7 @@ def shown_in(path: str, knob: str) -> str:
 
 def counters(path: str, knob: str) -> dict[str, int]:
     """A file of names and numbers, such as cpu.stat, memory.events and pids.events."""
-    rows = (line.split() for line in show(path, knob).splitlines())
-    return {row[0]: int(row[1]) for row in rows}
+    return table(show(path, knob))
 
 
 # -- what a process is held to ----------------------------------------------------------------------------------------
@@ -177,7 +177,8 @@ SHOWN = ("cpu.max", "memory.max", "memory.current", "pids.max", "pids.current", 
 
 def groups_of(pid: int) -> dict[str, str]:
     """The group of a process for each controller, as a directory."""
-    with open(f"/proc/{pid}/cgroup", errors="surrogateescape") as file:
+    path = f"/proc/{pid}/cgroup"
+    with look("open", {"pathname": path}, lambda: open(path, errors="surrogateescape")) as file:
         rows = parse_cgroup(file.read())
     # By controllers, "" for version 2: that is how /proc names the trees.
     places = {"io" if word == "blkio" else word: row.path for row in rows for word in row.controllers or ("",)}

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from enum import IntEnum, IntFlag
 from typing import NamedTuple, TypeVar
 
-from scratchlab.errors import KernelError
+from scratchlab.errors import InputError, KernelError, ScratchlabError
 
 Result = TypeVar("Result")
 
@@ -52,10 +52,24 @@ def record(name: str, arguments: Mapping[str, object], act: Callable[[], Result]
         shown = _shown(arguments)
         _note(Call(name, shown, KernelError.symbol(number), seconds))
         raise KernelError(name, shown, number) from None
+    except ScratchlabError:
+        raise
+    except (OverflowError, TypeError, ValueError) as error:  # Python's: what does not fit into a C int never gets to the kernel
+        raise InputError(f"{name} cannot be called with {', '.join(_shown(arguments).values())}: {error}") from None
     if _open_ledgers:  # writing the arguments down takes longer than most calls
         seconds = time.perf_counter() - start
         _note(Call(name, _shown(arguments), "0" if result is None else render(result), seconds))
     return result
+
+
+def look(name: str, arguments: Mapping[str, object], act: Callable[[], Result]) -> Result:
+    """Make a call that only looks. It is no part of the step, so not in the ledger; its errors are those of `record`."""
+    global _open_ledgers
+    noted, _open_ledgers = _open_ledgers, []
+    try:
+        return record(name, arguments, act)
+    finally:
+        _open_ledgers = noted
 
 
 def _note(call: Call) -> None:

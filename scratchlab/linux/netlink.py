@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from scratchlab.errors import KernelError
+from scratchlab.errors import InputError, KernelError
 from scratchlab.linux import rtnetlink
 from scratchlab.linux.elsewhere import in_namespace
 from scratchlab.linux.flags import Clone
@@ -20,13 +20,14 @@ from scratchlab.linux.ledger import Bare
 from scratchlab.linux.rtnetlink import CHANGE, CREATE, Message, send
 
 __all__ = [
-    "Address", "Link", "Route", "addresses", "del_link", "in_netns", "index_of", "links", "new_address", "new_bridge",
-    "new_route", "new_veth", "preload", "random_mac", "remove_link", "routes", "send", "set_up",
+    "Address", "Link", "Route", "addresses", "check_name", "del_link", "in_netns", "index_of", "links", "new_address",
+    "new_bridge", "new_route", "new_veth", "preload", "random_mac", "remove_link", "routes", "send", "set_up",
 ]  # fmt: skip
 
 R = TypeVar("R")
 
 IFF_UP, RT_TABLE_MAIN, RTPROT_BOOT, RTN_UNICAST = 1, 254, 3, 1
+LONGEST_NAME = 15  # bytes, of a link: IFNAMSIZ without the NUL at its end
 LOOPBACK = 1  # its index in every network namespace
 
 
@@ -127,6 +128,15 @@ def random_mac() -> str:
     """A MAC address that belongs to no manufacturer: unicast, locally administered."""
     first, *rest = os.urandom(6)
     return ":".join(f"{byte:02x}" for byte in [first & 0xFC | 0x02, *rest])
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be the name of a link. Raises InputError."""
+    # Netlink holds text only, though a file's name may be any bytes.
+    encoded = b"" if any("\ud800" <= c <= "\udfff" for c in name) else name.encode()
+    # The kernel puts a number in the place of %d, and takes byte 160 for a space, which is in à.
+    if not 0 < len(encoded) <= LONGEST_NAME or name in (".", "..") or any(byte in b"/:% \t\n\v\f\r\xa0" for byte in encoded):
+        raise InputError(f"{name!r} cannot name a link", f"use 1 to {LONGEST_NAME} letters, digits and '-', '_', '.'")
 
 
 def new_veth(name: str, address: str, peer: str, pid: int, master: int = 0) -> Message:

@@ -15,6 +15,7 @@ import errno
 import functools
 import json
 import os
+import re
 import socket
 import struct
 from typing import Any
@@ -66,6 +67,8 @@ def forward_drops() -> list[str]:
 
 def remove_table(name: str, comment: str) -> None:
     """Remove a table with all that is in it, if it bears our comment. It may be gone already.  nft(8)"""
+    if not re.fullmatch(r"([a-z]+ )?scratchlab[\w.-]*", name, re.ASCII):  # what is not a name would be a command
+        raise InputError(f"{name!r} is not a table of ours")
     try:
         found = listed(name)
     except HostError:  # the library has gone since; then nobody can say what is there
@@ -155,8 +158,8 @@ def _do(library: ctypes.CDLL, context: ctypes.c_void_p, commands: str) -> str:
     def act() -> None:
         nonlocal words
         _ask_kernel()
-        if library.nft_run_cmd_from_buffer(context, commands.encode()):
-            words = library.nft_ctx_get_error_buffer(context).decode().strip()
+        if library.nft_run_cmd_from_buffer(context, os.fsencode(commands)):
+            words = library.nft_ctx_get_error_buffer(context).decode(errors="replace").strip()
             _raise(words)
 
     try:
@@ -164,7 +167,7 @@ def _do(library: ctypes.CDLL, context: ctypes.c_void_p, commands: str) -> str:
     except KernelError as error:
         cause = error.hint or f"nft says: {words}"
         raise KernelError(error.call, error.arguments, error.errno or 0, cause) from None
-    return str(library.nft_ctx_get_output_buffer(context).decode())
+    return str(library.nft_ctx_get_output_buffer(context).decode(errors="replace"))
 
 
 def _raise(words: str) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from scratchlab.errors import InputError, KernelError
 from scratchlab.linux.flags import Resolve
+from scratchlab.linux.ledger import look
 from scratchlab.linux.syscalls import openat2
 
 _MOST_LINKS = 40  # where the kernel gives up too.  path_resolution(7)
@@ -37,8 +38,13 @@ def pinned(path: str, root: str = "") -> Iterator[str]:
         os.close(fd)
 
 
+def open_root(root: str) -> int:
+    """A descriptor of a root filesystem's directory, to walk from.  open(2)"""
+    return look("open", {"pathname": root}, lambda: os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+
+
 def _open_in(root: str, path: str, tries: int = 100) -> int:
-    directory = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory = open_root(root)
     try:
         return openat2(directory, path, os.O_PATH | os.O_CLOEXEC, resolve=Resolve.IN_ROOT | Resolve.NO_MAGICLINKS)
     except KernelError as error:

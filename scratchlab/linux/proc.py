@@ -14,13 +14,14 @@ from scratchlab.linux.flags import Cap
 Row = TypeVar("Row")
 
 
-def _rows(text: str, page: str, read: Callable[[str], Row]) -> list[Row]:
-    """What `read` makes of each line that is not empty. Its ValueError becomes an InputError that shows the line."""
+def rows(text: str, page: str, read: Callable[[str], Row]) -> list[Row]:
+    """What `read` makes of each line that is not empty; `page` says where the format is described."""
     # Not splitlines(): it also splits at form feeds and U+2028, which are ordinary bytes of a file name.
-    return [_row(line, page, read) for line in text.split("\n") if line]
+    return [row(line, page, read) for line in text.split("\n") if line]
 
 
-def _row(line: str, page: str, read: Callable[[str], Row]) -> Row:
+def row(line: str, page: str, read: Callable[[str], Row]) -> Row:
+    """What `read` makes of one line. Its ValueError becomes an InputError that shows the line."""
     try:
         return read(line)
     except ValueError:
@@ -47,7 +48,7 @@ class MountPoint(NamedTuple):
 
 def parse_mountinfo(text: str) -> list[MountPoint]:
     """The mounts of a process, in the kernel's order.  proc_pid_mountinfo(5)"""
-    return _rows(text, "proc_pid_mountinfo(5)", _mount)
+    return rows(text, "proc_pid_mountinfo(5)", _mount)
 
 
 def _mount(line: str) -> MountPoint:
@@ -71,7 +72,7 @@ def unescape(text: str) -> str:
 
 def parse_status(text: str) -> dict[str, str]:
     """The fields of a process by name: Uid, NSpid, CapEff …  proc_pid_status(5)"""
-    return dict(_rows(text, "proc_pid_status(5)", _field))
+    return dict(rows(text, "proc_pid_status(5)", _field))
 
 
 def _field(line: str) -> tuple[str, str]:
@@ -95,7 +96,7 @@ class Stat(NamedTuple):
 
 def parse_stat(text: str) -> Stat:
     """One process in one line.  proc_pid_stat(5)"""
-    return _row(text, "proc_pid_stat(5)", _stat)
+    return row(text, "proc_pid_stat(5)", _stat)
 
 
 def _stat(line: str) -> Stat:
@@ -112,7 +113,7 @@ def _stat(line: str) -> Stat:
 
 def parse_children(text: str) -> list[int]:
     """The pids of a thread's children.  proc_tid_children(5)"""
-    return _row(text, "proc_tid_children(5)", lambda line: [int(word) for word in line.split()])
+    return row(text, "proc_tid_children(5)", lambda line: [int(word) for word in line.split()])
 
 
 class Limit(NamedTuple):
@@ -138,7 +139,7 @@ def parse_limits(text: str) -> dict[str, Limit]:
     heading, _, rest = text.partition("\n")
     if heading and not heading.startswith("Limit "):
         raise InputError(f"not the heading of proc_pid_limits(5): {heading!r}")
-    return dict(_rows(rest, "proc_pid_limits(5)", _limit))
+    return dict(rows(rest, "proc_pid_limits(5)", _limit))
 
 
 def _limit(line: str) -> tuple[str, Limit]:
@@ -169,7 +170,7 @@ class IdMap(NamedTuple):
 
 def parse_id_map(text: str) -> list[IdMap]:
     """uid_map or gid_map; empty until it is written.  user_namespaces(7)"""
-    return _rows(text, "user_namespaces(7)'s uid_map", _id_map)
+    return rows(text, "user_namespaces(7)'s uid_map", _id_map)
 
 
 def _id_map(line: str) -> IdMap:
@@ -179,7 +180,7 @@ def _id_map(line: str) -> IdMap:
 
 def parse_capabilities(mask: str) -> tuple[str, ...]:
     """The names in a mask such as CapEff's, lowest bit first; a number for one we have no name for.  capabilities(7)"""
-    bits = _row(mask, "capabilities(7)'s masks", lambda line: int(line, 16))
+    bits = row(mask, "capabilities(7)'s masks", lambda line: int(line, 16))
     if bits < 0 or bits.bit_length() > 64:
         raise InputError(f"not a mask of 64 bits: {mask!r}")
     return tuple(_CAP_NAMES.get(bit, str(bit)) for bit in range(bits.bit_length()) if bits >> bit & 1)
@@ -201,7 +202,7 @@ class Membership(NamedTuple):
 
 def parse_cgroup(text: str) -> list[Membership]:
     """The control groups that a process is in.  cgroups(7), proc_pid_cgroup(5)"""
-    return _rows(text, "proc_pid_cgroup(5)", _membership)
+    return rows(text, "proc_pid_cgroup(5)", _membership)
 
 
 def _membership(line: str) -> Membership:

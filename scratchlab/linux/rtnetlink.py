@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from scratchlab.errors import HostError, KernelError
+from scratchlab.errors import HostError, InputError, KernelError
 from scratchlab.linux.ledger import Bare, record
 
 # The kernel's numbers, which Python's socket module lacks.  netlink(7), rtnetlink(7)
@@ -99,7 +99,7 @@ def _note(message: Message, answers: Iterator[bytes]) -> None:
 
     def act() -> None:
         nonlocal words
-        code, words = _verdict(next(answers))
+        code, words = verdict(next(answers))
         if code:
             raise OSError(code, message.name)
 
@@ -112,15 +112,17 @@ def _note(message: Message, answers: Iterator[bytes]) -> None:
         raise
 
 
-def _verdict(answer: bytes) -> tuple[int, str]:
+def verdict(answer: bytes) -> tuple[int, str]:
     """The errno in a struct nlmsgerr, 0 for success, and the sentence that the kernel adds to some errors."""
+    if len(answer) < _HEADER.size + 4:
+        raise InputError(f"not an answer of netlink(7): {answer!r}")
     (code,) = struct.unpack_from("i", answer, _HEADER.size)
     at = _HEADER.size + 4 + _HEADER.size  # after the code comes the header that we sent, then attributes
     while at + 4 <= len(answer):
         length, kind = struct.unpack_from("HH", answer, at)
         if kind == NLMSGERR_ATTR_MSG:
-            return -code, answer[at + 4 : at + length].rstrip(b"\0").decode()
-        at += (length + 3) & ~3
+            return -code, answer[at + 4 : at + length].rstrip(b"\0").decode(errors="replace")
+        at += max(4, (length + 3) & ~3)
     return -code, ""
 
 
@@ -134,13 +136,16 @@ def _encode(message: Message) -> bytes:
     encoded.update(message.fields)
     encoded["attrs"] = list(message.attributes)
     encoded["header"].update(type=RTM[message.name], flags=message.flags)
-    encoded.encode()
+    try:
+        encoded.encode()
+    except (struct.error, TypeError, ValueError, AttributeError, OSError) as error:
+        raise InputError(f"{message.name} {message.shown} cannot be told to the kernel: {error}") from None
     return bytes(encoded.data)
 
 
 def _decoded(about: str, answer: bytes) -> Any:
     if _kind(answer) == NLMSG_ERROR:
-        raise KernelError("sendmsg", {"message": f"RTM_GET{about}"}, *_verdict(answer))
+        raise KernelError("sendmsg", {"message": f"RTM_GET{about}"}, *verdict(answer))
     decoded = classes()[about](answer)
     decoded.decode()
     return decoded

@@ -214,7 +214,7 @@ READERS: dict[str, Callable[[Process], Any]] = {  # the fields that each gives; 
 
 
 def _domainname() -> str:
-    with open("/proc/sys/kernel/domainname") as stream:
+    with open("/proc/sys/kernel/domainname", errors="surrogateescape") as stream:
         return stream.read().rstrip("\n")
 
 

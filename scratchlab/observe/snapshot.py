@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from scratchlab.errors import SandboxError
 from scratchlab.linux.netlink import Address, Link, Route
 from scratchlab.linux.proc import IdMap, Limit, MountPoint
 from scratchlab.observe import reader
 from scratchlab.observe.reader import OpenFile
+from scratchlab.stages.arguments import check_fields
 
 
 @dataclass(frozen=True, repr=False)
@@ -71,7 +73,12 @@ def to_data(snapshot: Snapshot) -> dict[str, Any]:
 
 def from_data(data: Mapping[str, Any]) -> Snapshot:
     """The snapshot that `to_data` took apart. JSON made lists of its tuples; a field that is not there is empty."""
-    return Snapshot(**{name: _REBUILD.get(name, _same)(value) for name, value in data.items()})
+    try:
+        snapshot = Snapshot(**{name: _REBUILD.get(name, _same)(value) for name, value in data.items()})
+    except (TypeError, ValueError, AttributeError) as error:
+        raise SandboxError(f"what came back is no snapshot: {error}", "make a new Sandbox") from None
+    check_fields(snapshot)
+    return snapshot
 
 
 def _same(value: Any) -> Any:

@@ -10,6 +10,7 @@ of all first containers fail with it, so this module reads the name, and others 
 """
 
 import os
+import re
 import struct
 from typing import NamedTuple
 
@@ -21,7 +22,10 @@ _ALSO_RUNS = {"x86_64": "i386", "aarch64": "arm"}
 
 DEEPEST_SCRIPT = 5  # a script may be the interpreter of a script, so often.  execve(2)
 
+LOOKED_AT = 256  # bytes of a file that the kernel looks at before it decides (BINPRM_BUF_SIZE)
+
 _PT_INTERP = 3
+_PATH_MAX = 4096  # the kernel takes no longer name of an interpreter, with the NUL at its end
 
 
 class Executable(NamedTuple):
@@ -35,15 +39,14 @@ class Executable(NamedTuple):
 
 def read_executable(fd: int) -> Executable:
     """Look at the first bytes of an open file.  execve(2)"""
-    # 256 bytes is as much of a file as the kernel itself looks at (BINPRM_BUF_SIZE).
-    head = os.pread(fd, 256, 0)
+    head = os.pread(fd, LOOKED_AT, 0)
     if head.startswith(b"#!"):
         return parse_script(head)
     if not head.startswith(b"\x7fELF"):
         return Executable("")
     try:
         return _read_elf(fd, head)
-    except (struct.error, IndexError, ValueError):
+    except (struct.error, IndexError, ValueError, OverflowError, OSError):
         return Executable("")  # cut short, or not meant as a program: the kernel refuses it too
 
 
@@ -55,9 +58,15 @@ def runs_here(machine: str) -> bool:
 
 def parse_script(head: bytes) -> Executable:
     """Read `#!interpreter [argument]`: the kernel splits once, whatever follows is one word.  execve(2)"""
-    line = head.removeprefix(b"#!").splitlines()[:1] or [b""]
-    interpreter, _, argument = os.fsdecode(line[0]).strip(" \t").replace("\t", " ").partition(" ")
-    return Executable("script" if interpreter else "", interpreter, argument.strip())
+    # Only "\n" ends the line. A "\r" before it, left by an editor of another system, is part of the last word.
+    line, newline, _ = head.removeprefix(b"#!").partition(b"\0")[0].partition(b"\n")
+    if not newline and b"\0" not in head and len(head) == LOOKED_AT:
+        line = line[:-1]  # the last byte is not looked at
+        if not re.search(rb"[^ \t][ \t]", line):
+            return Executable("")  # nobody knows how the interpreter's name goes on
+    words = re.fullmatch(rb"[ \t]*([^ \t]*)[ \t]*(.*?)", line.rstrip(b" \t"), re.DOTALL)
+    interpreter, argument = map(os.fsdecode, words.groups()) if words else ("", "")
+    return Executable("script" if interpreter else "", interpreter, argument)
 
 
 class _Layout(NamedTuple):
@@ -73,6 +82,14 @@ class _Layout(NamedTuple):
 _LAYOUTS = {1: _Layout(("I", 28), 42, "IIIII", 1, 4), 2: _Layout(("Q", 32), 54, "IIQQQQ", 2, 5)}
 
 
+def _with_interpreter(fd: int, size: int, offset: int, machine: str) -> Executable:
+    # The file says how much to read: a hostile one says an exabyte.
+    path = os.pread(fd, min(size, _PATH_MAX), offset)
+    if not 2 <= size == len(path) or not path.endswith(b"\0"):
+        return Executable("")
+    return Executable("ELF", os.fsdecode(path.split(b"\0")[0]), machine=machine)
+
+
 def _read_elf(fd: int, head: bytes) -> Executable:
     bits, order = head[4], "<" if head[5] == 1 else ">"
     layout = _LAYOUTS.get(bits)
@@ -86,6 +103,5 @@ def _read_elf(fd: int, head: bytes) -> Executable:
         raw = os.pread(fd, struct.calcsize(order + layout.program_header), start + number * size)
         fields = struct.unpack(order + layout.program_header, raw)
         if fields[0] == _PT_INTERP:
-            path = os.pread(fd, fields[layout.filesz], fields[layout.offset])
-            return Executable("ELF", os.fsdecode(path.split(b"\0")[0]), machine=name)
+            return _with_interpreter(fd, fields[layout.filesz], fields[layout.offset], name)
     return Executable("ELF", machine=name)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from scratchlab import linux
-from scratchlab.errors import GoneError, to_wire
+from scratchlab.errors import GoneError, SandboxError, to_wire
 from scratchlab.sandbox import spawn, steps
 from scratchlab.sandbox.wire import Channel, close_all
 from scratchlab.stages import stage
@@ -31,7 +31,7 @@ def main(channel: Channel, keeper: int) -> NoReturn:
     try:
         _become_agent(channel, keeper)
         with contextlib.suppress(GoneError):  # the other end hung up: the sandbox is over
-            _serve(channel, _notice_children())
+            _serve(channel, notice_children())
         _end_children()
     finally:
         # Whatever happened: never back into the code of the keeper that we are a copy of, nor to its atexit handlers.
@@ -93,7 +93,7 @@ def _show_as(title: str) -> None:
     linux.prctl(linux.Prctl.SET_NAME, title.split()[0])
 
 
-def _notice_children() -> int:
+def notice_children() -> int:
     """A file descriptor that becomes readable when a child ends or stops.  signal-safety by self-pipe, pipe(2)"""
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
@@ -108,7 +108,7 @@ def _serve_one(channel: Channel) -> None:
     body = request.body
     number = body.pop("number", None)
     try:
-        answer, fds = VERBS[body.pop("do")](body, request.fds)
+        answer, fds = _act(body.pop("do", None))(body, request.fds)
     # Whatever it was, not raised again: the other end waits for an answer, and the sandbox shall live on.
     except BaseException as error:
         answer, fds = {"error": to_wire(error)}, []
@@ -174,6 +174,15 @@ VERBS: dict[str, Callable[[dict[str, Any], list[int]], tuple[dict[str, Any], lis
     "run": _run,
     "kill": _kill,
 }
+
+
+def _act(verb: object) -> Callable[[dict[str, Any], list[int]], tuple[dict[str, Any], list[int]]]:
+    return VERBS[verb] if isinstance(verb, str) and verb in VERBS else _unknown
+
+
+def _unknown(_body: dict[str, Any], fds: list[int]) -> NoReturn:
+    close_all(fds)
+    raise SandboxError("an agent does not know this verb", f"it knows {', '.join(VERBS)}")
 
 
 def _reap() -> None:

@@ -6,7 +6,6 @@ that come to us are handed on.
 """
 
 import fcntl
-import json
 import os
 import select
 import signal
@@ -18,6 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from scratchlab.errors import GoneError
+from scratchlab.sandbox.answers import ending_of, pid_of
 from scratchlab.sandbox.sandbox import Sandbox
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -62,7 +62,7 @@ def attach(box: Sandbox, argv: tuple[str, ...], env: dict[str, str], cwd: str | 
         answer = box.ask(body, [0, 1, 2, writer])
     finally:
         os.close(writer)
-    return _Attached(box, answer.body["ok"]["pid"], reader, signals).until_ended()
+    return _Attached(box, pid_of(answer), reader, signals).until_ended()
 
 
 def _on_terminal(box: Sandbox, body: dict[str, Any], signals: Signals) -> dict[str, int]:
@@ -72,7 +72,7 @@ def _on_terminal(box: Sandbox, body: dict[str, Any], signals: Signals) -> dict[s
     finally:
         os.close(writer)
     with _raw():
-        return _AttachedTerminal(box, answer.body["ok"]["pid"], reader, signals, answer.fds[0]).until_ended()
+        return _AttachedTerminal(box, pid_of(answer, files=1), reader, signals, answer.fds[0]).until_ended()
 
 
 class _Attached:
@@ -111,9 +111,7 @@ class _Attached:
         lines = os.read(self._status, 4096).splitlines()
         if not lines:
             raise GoneError("the sandbox died while a command ran in it", "something killed pid 1 in it; or `scratchlab stop`")
-        last: dict[str, int] = json.loads(lines[-1])
-        if "stopped" not in last:
-            self._ending = last
+        self._ending = ending_of(lines[-1])
 
     def _sleep(self) -> None:
         """Stop as our shell expects after Ctrl-Z; when it continues us, the command continues too."""

@@ -13,10 +13,10 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import or_
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from scratchlab import journal, linux
-from scratchlab.errors import GoneError, SandboxError, ScratchlabError, keep_causes, to_wire
+from scratchlab.errors import GoneError, InputError, SandboxError, ScratchlabError, keep_causes, to_wire
 from scratchlab.journal import Journal
 from scratchlab.linux import Clone
 from scratchlab.linux.cgroup_fork import fork_into
@@ -24,6 +24,7 @@ from scratchlab.sandbox import agent
 from scratchlab.sandbox.steps import play
 from scratchlab.sandbox.wire import Channel, close_all
 from scratchlab.stages import STAGES, cgroups, stage
+from scratchlab.stages.arguments import check_arguments
 from scratchlab.stages.stage import Target
 
 Answer = tuple[Any, list[int]]  # what to say, and the file descriptors to hand over with it
@@ -74,7 +75,7 @@ class Keeper:
         with contextlib.ExitStack() as trouble:
             trouble.callback(kept.close)
             kept.fact(**(facts or {}))
-            child, theirs = _fork_agent(kept, controllers, reduce(or_, (linux.NAMESPACES[kind] for kind in born), Clone(0)))
+            child, theirs = _fork_agent(kept, controllers, reduce(or_, map(_flag, born), Clone(0)))
             box = Box(Target(child, kept), os.pidfd_open(child), adopted=False)
             trouble.callback(_end, box)
             kept.will("process", pid=child, started=journal.start_time(child))
@@ -85,8 +86,13 @@ class Keeper:
 
     def adopt(self, name: str, pid: int) -> Answer:
         """Take on a process that exists already, to do outside steps to it."""
-        kept = Journal.claim(name, owner=pid)
-        self._boxes[kept.name] = Box(Target(pid, kept), os.pidfd_open(pid), adopted=True)
+        pidfd = linux.pidfd_open(pid)
+        try:
+            kept = Journal.claim(name, owner=pid)
+        except BaseException:
+            os.close(pidfd)
+            raise
+        self._boxes[kept.name] = Box(Target(pid, kept), pidfd, adopted=True)
         return {"name": kept.name}, []
 
     def outside(self, box: str, pid: int, steps: list[dict[str, Any]], ledger: bool = True) -> Answer:
@@ -120,7 +126,7 @@ class Keeper:
 
     def fact(self, box: str, facts: dict[str, Any]) -> Answer:
         """Write something down for `scratchlab ps` and `exec`."""
-        self._boxes[box].target.journal.fact(**facts)
+        self._box(box).target.journal.fact(**facts)
         return None, []
 
     def oom_kills(self, box: str, pid: int) -> Answer:
@@ -150,15 +156,24 @@ class Keeper:
             except ScratchlabError as error:
                 print(error, file=sys.stderr)
 
+    def _box(self, name: str) -> Box:
+        if name not in self._boxes:
+            raise SandboxError(f"there is no sandbox {name!r} here: it is closed", "make a new one: Sandbox()")
+        return self._boxes[name]
+
     def _target(self, box: str, pid: int) -> Target:
-        if box not in self._boxes:
-            raise SandboxError(f"there is no sandbox {box!r} here: it is closed", "make a new one: Sandbox()")
-        target = self._boxes[box].target
+        target = self._box(box).target
         target.pid = pid
         return target
 
 
 VERBS = ("hello", "start", "adopt", "outside", "missing", "observe", "packet", "prove", "fact", "oom_kills", "close")
+
+
+def _flag(kind: str) -> Clone:
+    if kind not in linux.NAMESPACES:
+        raise InputError(f"no such namespace: {kind!r}", f"there are {', '.join(linux.NAMESPACES)}")
+    return linux.NAMESPACES[kind]
 
 
 def _fork_agent(kept: Journal, controllers: Sequence[str], namespaces: Clone) -> tuple[int, Channel]:
@@ -205,9 +220,10 @@ def _reap_orphans() -> None:
 
 def serve(channel: Channel) -> None:
     """Answer requests until the client hangs up, then take everything back."""
-    keeper = Keeper()
+    keeper, ended = Keeper(), agent.notice_children()
     try:
         while True:
+            _reap_until(channel.fileno(), ended)
             message = channel.receive()
             close_all(message.fds)
             number = message.body.pop("number", None)
@@ -220,21 +236,32 @@ def serve(channel: Channel) -> None:
         keeper.close_all()
 
 
+def _reap_until(request: int, ended: int) -> None:
+    """Wait for a request. Meanwhile collect what died with a sandbox, or a moment later, and became our child."""
+    poll = select.poll()
+    for fd in (request, ended):
+        poll.register(fd, select.POLLIN)
+    while request not in (ready := {fd for fd, _ in poll.poll()}):
+        if ended in ready:
+            os.read(ended, 4096)
+            _reap_orphans()
+
+
 def _answer(keeper: Keeper, body: dict[str, Any], sender: int) -> tuple[dict[str, Any], list[int]]:
-    verb = body.pop("do")
+    verb = body.pop("do", None)
     if body.get("pid") == "sender":
         # A process that isolates itself cannot know how the host numbers it; the kernel does.
         body["pid"] = sender
     try:
-        act: Callable[..., Answer] = getattr(keeper, verb) if verb in VERBS else _unknown
+        if verb not in VERBS:
+            raise SandboxError(f"the keeper does not know the verb {verb!r}", f"it knows {', '.join(VERBS)}")
+        act: Callable[..., Answer] = getattr(keeper, verb)
+        check_arguments(verb, act, (), body)
         said, fds = act(**body)
-    except (ScratchlabError, OSError, LookupError, TypeError, ValueError) as error:
+    # Whatever it was, not raised again: the other sandboxes need us.
+    except BaseException as error:
         return {"error": to_wire(error)}, []
     return said if verb == "outside" else {"ok": said}, fds
-
-
-def _unknown(**_body: Any) -> NoReturn:
-    raise SandboxError("the keeper knows no such verb", f"it knows {', '.join(VERBS)}")
 
 
 def main() -> None:
@@ -256,6 +283,7 @@ def _preload(path: list[str]) -> None:
     import cloudpickle  # noqa: F401  agents need it after pivot, when it can no longer be found
 
     from scratchlab import attacks, observe  # noqa: F401
+    from scratchlab.errors import explanation  # noqa: F401
     from scratchlab.linux import netlink
     from scratchlab.stages import filters, privileges
 

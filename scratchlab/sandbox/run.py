@@ -1,15 +1,14 @@
 """Running a command in a sandbox from outside: feed it, collect or stream what it says, end it in time."""
 
-import json
 import os
 import select
-import signal
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from scratchlab.errors import GoneError, InputError
-from scratchlab.finished import Finished, Kept, Sink
+from scratchlab.finished import Finished, Kept, Sink, signal_name
+from scratchlab.sandbox.answers import ending_of
 
 GRACE = 2.0  # seconds between SIGTERM and SIGKILL
 _CHUNK = 1 << 16
@@ -63,7 +62,7 @@ class Conversation:
     def finished(self, argv: tuple[str, ...], ending: Mapping[str, int], timed_out: bool) -> Finished:
         """Put together how the command ended, {"exit": 0} or {"signal": 9}, and what came through its pipes."""
         number = ending.get("signal")
-        name = None if number is None else signal.Signals(number).name
+        name = None if number is None else signal_name(number)
         dropped = self.out.dropped + self.err.dropped
         return Finished(argv, ending.get("exit"), name, self.out.text(), self.err.text(), timed_out, dropped)
 
@@ -106,8 +105,7 @@ class Conversation:
                 "the sandbox died while a command ran in it, or became pid 1 of a new namespace, with the command left outside",
                 "make a new Sandbox; apply unshare_pid while nothing runs",
             )
-        last: dict[str, int] = json.loads(lines[-1])
-        return None if "stopped" in last else last
+        return ending_of(lines[-1])
 
 
 def printer(stream: Any) -> Sink:

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypedDict
 
-from scratchlab.errors import GoneError
+from scratchlab.errors import GoneError, SandboxError
 from scratchlab.finished import Finished, Sink
+from scratchlab.sandbox.answers import pid_of
 from scratchlab.sandbox.run import GRACE, Conversation, check_argv, printer
+from scratchlab.stages.arguments import check_value
 
 if TYPE_CHECKING:
     from scratchlab.sandbox.sandbox import Sandbox
@@ -33,7 +35,10 @@ class Running:
         self.argv = tuple(argv)
         self._box = box
         self._finished: Finished | None = None
+        self._lost: SandboxError | None = None  # why nobody will ever know how it ended
         check_argv(self.argv)
+        check_value("env", how.get("env") or {}, dict[str, str])
+        check_value("cwd", how.get("cwd"), str | None)
         stdin, stream = how.get("input", b""), how.get("stream", False)
         sinks = (printer(sys.stdout), printer(sys.stderr)) if stream is True else (stream or None, stream or None)
         self._talk = Conversation(stdin.encode() if isinstance(stdin, str) else stdin, sinks)
@@ -47,10 +52,9 @@ class Running:
         env = {**(os.environ if how.get("inherit", True) else {}), **(how.get("env") or {})}
         body = {"do": "run", "argv": list(self.argv), "env": env, "cwd": how.get("cwd")}
         try:
-            pid: int = self._box.ask(body, self._talk.theirs).body["ok"]["pid"]
+            return pid_of(self._box.ask(body, self._talk.theirs))
         finally:
             self._talk.close(self._talk.theirs)
-        return pid
 
     def ended(self, patience: float = 0.0) -> bool:
         """Whether it has ended, after waiting that many seconds at most. What it says meanwhile is read."""
@@ -77,20 +81,24 @@ class Running:
 
     def __del__(self) -> None:
         # The agent kills a command whose status nobody wants to know any more.
-        if getattr(self, "_finished", True) is None and hasattr(self, "pid"):
+        if getattr(self, "_finished", True) is None and hasattr(self, "pid") and self._lost is None:
             self._talk.close()
 
     def _until(self, deadline: float | None) -> dict[str, int] | None:
+        if self._lost:
+            raise self._lost
         try:
             return self._talk.until_ended(deadline)
         except KeyboardInterrupt:
             with suppress(GoneError):  # how it ended may have been read just as Ctrl-C came, and be lost
                 self._finish(self._end(signal.SIGINT))
             raise
-        except GoneError:
-            if not self._box.oom_kills():
-                raise
-            return {"signal": signal.SIGKILL}  # the limit killed the agent, and so the command
+        except SandboxError as error:
+            if isinstance(error, GoneError) and self._box.oom_kills():
+                return {"signal": signal.SIGKILL}  # the limit killed the agent, and so the command
+            self._lost = error
+            self._talk.close()
+            raise
 
     def _end(self, first: signal.Signals) -> dict[str, int]:
         """Ask it to end; a process that ignores that is killed."""

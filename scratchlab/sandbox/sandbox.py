@@ -9,9 +9,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Unpack
 
 from scratchlab import journal
-from scratchlab.errors import GoneError, SandboxError, ScratchlabError, from_wire
+from scratchlab.errors import GoneError, SandboxError, ScratchlabError
 from scratchlab.finished import Finished, Sink
-from scratchlab.sandbox import client, steps
+from scratchlab.sandbox import answers, client, steps
 from scratchlab.sandbox.applied import Applied, Replayed
 from scratchlab.sandbox.both import Both, both
 from scratchlab.sandbox.running import How, Running
@@ -58,7 +58,7 @@ class Sandbox:
 
     # -- building -----------------------------------------------------------------------------------------------------
 
-    def apply(self, stage: Callable[..., Any], *args: Any, **kwargs: Any) -> Applied:
+    def apply(self, stage: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Applied:
         """Do one step. Gives what changed, inside and on the host, with the ledger of system calls.
 
         A learner's own function is applied exactly as a stage of ours. Raises KernelError where the kernel refused,
@@ -82,10 +82,11 @@ class Sandbox:
             answer = self._call("outside", **body) if side == "outside" else self.ask({"do": "inside", **body})
             close_all(answer.fds)
             self.pid = answer.pid if side == "inside" else self.pid
-            self.steps += neighbours[: len(answer.body.get("done", packed))]
-            if "error" in answer.body:
-                raise from_wire(answer.body["error"])
-            results += answer.body["ok"]
+            done, error = answers.results(answer.body, len(neighbours))
+            self.steps += neighbours[: len(done)]
+            if error:
+                raise error
+            results += done
         return results
 
     def undo(self) -> Replayed:

@@ -111,13 +111,17 @@ def _open_terminal(size: list[int]) -> tuple[int, int]:
         raise SandboxError(
             f"no terminal here: /dev/ptmx: {error.strerror}", "apply the stage `devices`, or run without a terminal"
         ) from None
-    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("4H", *size, 0, 0))
     try:
+        fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("4H", *size, 0, 0))
         fcntl.ioctl(ours, termios.TIOCSCTTY, 0)
-    except PermissionError:
-        raise SandboxError(
-            "this sandbox runs a command on a terminal already", "wait for it, or run this one without a terminal"
-        ) from None
+    except BaseException as error:
+        os.close(control)
+        os.close(ours)
+        if isinstance(error, PermissionError):
+            raise SandboxError(
+                "this sandbox runs a command on a terminal already", "wait for it, or run this one without a terminal"
+            ) from None
+        raise
     return control, ours
 
 

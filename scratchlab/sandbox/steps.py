@@ -4,13 +4,14 @@ import binascii
 import contextlib
 import io
 import json
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from scratchlab.errors import InputError, to_wire
+from scratchlab.errors import InputError, ScratchlabError, to_wire
 from scratchlab.linux.ledger import recording
-from scratchlab.stages.stage import STAGES, Step, Target, perform
+from scratchlab.stages.stage import STAGES, Step, Target, check_step, perform
 
 
 def pack(step: Step) -> dict[str, Any]:
@@ -46,8 +47,10 @@ def check(step: Step) -> None:
         raise InputError(f"{step.stage!r} is not a stage", "a stage is a function: box.apply(stages.hostname, 'web')")
     try:
         json.dumps([step.args, step.kwargs])
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{step}: these arguments cannot travel: {error}", "use text, numbers and lists") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{step.name}: these arguments cannot travel: {error}", "use text, numbers and lists") from None
+    if STAGES.get(step.name) is step.stage:
+        check_step(step)
 
 
 def play(packed: list[dict[str, Any]], *target: Target, ledger: bool = True) -> dict[str, Any]:
@@ -61,8 +64,17 @@ def play(packed: list[dict[str, Any]], *target: Target, ledger: bool = True) -> 
             raise
         # A learner's function may raise anything; it must reach the learner, and the agent must live on.
         except BaseException as error:
-            return {"error": to_wire(error), "done": done}
+            return {"error": to_wire(_with_cause(error)), "done": done}
     return {"ok": done}
+
+
+def _with_cause(error: BaseException) -> BaseException:
+    """An OSError of Python's as the system call behind it, while that can be told."""
+    # Looked up, not imported: after `pivot` that would read and run what the root filesystem has under this name.
+    explanation = sys.modules.get("scratchlab.errors.explanation")
+    if explanation and isinstance(error, OSError) and not isinstance(error, ScratchlabError):
+        return explanation.as_kernel_error(error) or error
+    return error
 
 
 def _play_one(data: dict[str, Any], *target: Target) -> dict[str, Any]:

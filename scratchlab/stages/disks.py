@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scratchlab.errors import HostError
-from scratchlab.linux.proc import parse_mountinfo
+from scratchlab.linux.proc import parse_mountinfo, rows
 from scratchlab.stages.sizes import readable
 
 PAGE = 4096
@@ -26,10 +26,9 @@ class Rate(NamedTuple):
     @classmethod
     def first(cls, text: str) -> "Rate":
         """The first limit in the text of io.max that is not "max"."""
-        for device, *pairs in (line.split() for line in text.splitlines()):
-            for key, number in (pair.split("=") for pair in pairs):
-                if number != "max":
-                    return cls(device, key, int(number))
+        for rates in rows(text, "io.max in cgroups(7)", _rates):
+            for rate in rates:
+                return rate
         raise HostError(f"no limit in {text!r}")
 
     @property
@@ -48,6 +47,12 @@ class Rate(NamedTuple):
         total = min(self.maximum // 2, 64 * MIB)
         size = max(PAGE, min(total // 8, MIB) // PAGE * PAGE)  # O_DIRECT wants whole blocks
         return size, max(1, total // size)
+
+
+def _rates(line: str) -> list[Rate]:
+    device, *pairs = line.split()
+    split = [pair.split("=") for pair in pairs]
+    return [Rate(device, key, int(number)) for key, number in split if number != "max"]
 
 
 def measure(fd: int, rate: Rate) -> float:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from scratchlab import linux
 from scratchlab.errors import KernelError, StageError
+from scratchlab.linux.ledger import look
 from scratchlab.stages.stage import inside
 from scratchlab.stages.subnets import parse_address
 
@@ -42,7 +43,7 @@ def resolv(nameservers: Sequence[str] = (), root: str = "/") -> Resolv:
 def host_nameservers() -> tuple[str, ...]:
     """The host's name servers that can be reached from another network namespace, or none.  resolv.conf(5)"""
     for source in SOURCES:
-        with suppress(FileNotFoundError), open(source) as stream:
+        with suppress(FileNotFoundError), open(source, errors="replace") as stream:
             if servers := reachable(stream.read()):
                 return servers
     return ()
@@ -50,15 +51,23 @@ def host_nameservers() -> tuple[str, ...]:
 
 def reachable(text: str) -> tuple[str, ...]:
     """The name servers in a resolv.conf, without loopback ones: 127.0.0.53 is the host's, and here nobody listens."""
-    words = [line.split() for line in text.splitlines() if line.startswith("nameserver")]
-    servers = [line[1] for line in words if len(line) > 1]
-    # fe80::1%eth0 names a link of the host, and has no meaning here either.
-    return tuple(server for server in servers if "%" not in server and not ip_address(server).is_loopback)
+    words = [line.split() for line in text.splitlines()]
+    servers = [line[1] for line in words if len(line) > 1 and line[0] == "nameserver"]
+    return tuple(server for server in servers if _means_the_same_here(server))
+
+
+def _means_the_same_here(server: str) -> bool:
+    try:
+        # fe80::1%eth0 names a link of the host, and has no meaning here either.
+        return "%" not in server and not ip_address(server).is_loopback
+    except ValueError:  # no address: what reads the file passes over such a line
+        return False
 
 
 def refuse_shared_mounts() -> None:
     """Raise StageError where the host would see what is mounted here, and get these name servers too."""
-    with open("/proc/self/mountinfo") as mounts:
+    path = "/proc/self/mountinfo"
+    with look("open", {"pathname": path}, lambda: open(path, errors="surrogateescape")) as mounts:
         if any(" shared:" in line.partition(" - ")[0] for line in mounts):
             raise StageError(
                 "the mounts here are shared with the host, and it would get these name servers", "apply private_mounts first"
@@ -71,7 +80,7 @@ def opened(root: str, path: str) -> Iterator[str]:
 
     Symbolic links on the way are followed as they will be once it is the root: `/run` is ROOT/run, not the host's.
     """
-    directory = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory = linux.paths.open_root(root)
     try:
         fd = linux.openat2(directory, path, os.O_PATH | os.O_CLOEXEC, resolve=linux.Resolve.IN_ROOT)
     finally:
@@ -92,10 +101,12 @@ def _mount_file(text: str, place: str, root: str) -> None:
         linux.mount("tmpfs", etc, "tmpfs", linux.Mount.NOSUID | linux.Mount.NODEV | linux.Mount.NOEXEC, "mode=755,size=64k")
     with opened(root, "etc") as lender:  # the same words lead to the tmpfs now
         try:
-            fd = os.open(f"{lender}/resolv.conf", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            os.fchmod(fd, 0o644)  # whatever the umask
+            file, flags = f"{lender}/resolv.conf", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+            usual = os.umask(0o022)
+            fd = look("open", {"pathname": file}, lambda: os.open(file, flags, 0o644))
+            os.umask(usual)
             os.write(fd, text.encode())
             os.close(fd)
-            linux.mount(f"{lender}/resolv.conf", place, None, linux.Mount.BIND)
+            linux.mount(file, place, None, linux.Mount.BIND)
         finally:
             linux.umount2(lender, linux.Umount.DETACH)

@@ -20,11 +20,12 @@ class Helper(NamedTuple):
     """A running helper, for the journal to keep: closing it ends it."""
 
     pid: int
+    started: int  # it may have ended, and its number be another process's
 
     def close(self) -> None:
         """End the process and collect it."""
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            os.kill(self.pid, signal.SIGKILL)
+        journal.end_process(self.pid, self.started)
+        with contextlib.suppress(ChildProcessError):  # the keeper has collected it with the orphans
             os.waitpid(self.pid, 0)
 
 
@@ -40,8 +41,8 @@ def start(target: Target, act: Callable[[socket.socket], object], trouble: str, 
         ours.close()
         _become_helper(act, theirs, keeper)
     theirs.close()
-    helper = Helper(pid)
-    target.journal.will("process", pid=pid, started=journal.start_time(pid))
+    helper = Helper(pid, journal.start_time(pid))
+    target.journal.will("process", **helper._asdict())
     target.journal.keep(helper)
     with ours:
         ours.send(b"go")  # only now: what is not in the journal must not outlive us

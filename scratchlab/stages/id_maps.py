@@ -36,10 +36,10 @@ def map_ids(target: Target, inside: int = 0, outside: int | str | None = None, c
     An ordinary user's own is one id; where `count` is more, the others are those that /etc/subuid and /etc/subgid grant. For
     root, "auto" outside are ids that nobody else has.
     """
+    if not 1 <= count < 1 << 32 or inside < 0 or (isinstance(outside, int) and outside < 0):
+        raise InputError(f"no ids: {count} from {inside} inside, {outside} outside", "count from 1, ids from 0")
     if isinstance(outside, str):
         outside = _unused(target, outside, count)
-    if count < 1 or inside < 0 or (outside or 0) < 0:
-        raise InputError(f"no ids: {count} from {inside} inside, {outside} outside", "count from 1, ids from 0")
     if may_map_anything():
         write_maps(target, *(Line(inside, own if outside is None else outside, count) for own in (os.geteuid(), os.getegid())))
     elif count == 1 and outside in (None, os.geteuid()):

@@ -14,6 +14,7 @@ from scratchlab import linux
 from scratchlab.errors import InputError, KernelError
 from scratchlab.linux import At, Clone, Mount, MountAttr, MoveMount, OpenTree, paths
 from scratchlab.linux.elsewhere import in_namespace
+from scratchlab.linux.ledger import look
 from scratchlab.linux.syscalls import AT_FDCWD
 from scratchlab.stages.filesystem import HARMLESS
 from scratchlab.stages.stage import Target, outside
@@ -48,7 +49,8 @@ def idmap(target: Target, source: str, place: str, readonly: bool = False, root:
 
 def _translate(tree: int, source: str, pid: int) -> str:
     """Translate ids in a mount that is attached nowhere yet. Gives why it cannot be, or ''."""
-    namespace = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    path = f"/proc/{pid}/ns/user"
+    namespace = look("open", {"pathname": path}, lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC))
     try:
         linux.mount_setattr("", At.EMPTY_PATH | At.RECURSIVE, MountAttr.IDMAP, userns_fd=namespace, dirfd=tree)
         return ""
@@ -74,8 +76,12 @@ def _filesystem(path: str) -> str:
 
 def _attach(tree: int, place: str, root: str) -> None:
     if not root:
-        _make_reachable(place)
+        with paths.pinned(place):  # or it is not there at all
+            _make_reachable(place)
     with paths.pinned(place, root) as there:
+        one, other = (stat.S_ISDIR(mode) for mode in (os.fstat(tree).st_mode, os.stat(there).st_mode))
+        if one != other:
+            raise InputError(f"one of source and {place} is a directory, and the other is not", "mount like on like")
         linux.move_mount(tree, "", AT_FDCWD, there, MoveMount.F_EMPTY_PATH | MoveMount.T_SYMLINKS)
 
 

@@ -4,7 +4,6 @@ unshare(2) gives the calling process a new copy, setns(2) an existing one. A new
 as a copy of the old one (uts, mnt), empty (ipc, net), or works only for children (pid, time).  namespaces(7)
 """
 
-import math
 import os
 import select
 import signal
@@ -74,10 +73,10 @@ def unshare_time(monotonic: float = 0, boottime: float = 0) -> None:
 
 def _seconds(offset: float) -> str:
     """Seconds and nanoseconds as timens_offsets wants them: -0.5 is -1 second and 500000000 ns."""
-    if not math.isfinite(offset):
+    if not abs(offset) < 1 << 62:
         raise InputError(f"a clock cannot be {offset} seconds ahead", "give a number of seconds, such as 86400")
-    whole = math.floor(offset)
-    return f"{whole} {int((offset - whole) * 1_000_000_000)}"
+    whole, rest = divmod(round(offset * 1_000_000_000), 1_000_000_000)
+    return f"{whole} {rest}"
 
 
 @inside("unshare(2)", "user_namespaces(7)", shell="unshare --user", engine="dockerd --userns-remap, podman run --userns")

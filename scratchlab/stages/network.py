@@ -17,14 +17,13 @@ from scratchlab.stages import portproxy
 from scratchlab.stages.dns import host_nameservers, resolv
 from scratchlab.stages.ports import EVERYWHERE, Port, note, parse_publish, reserve
 from scratchlab.stages.stage import Target, inside, outside
-from scratchlab.stages.subnets import claim_address, claim_subnet, parse_address, parse_interface
+from scratchlab.stages.subnets import claim_address, claim_subnet, parse_address, parse_interface, parse_network
 
 __all__ = [
     "Port", "Wiring", "address", "bridge", "input_drop", "loopback", "nat", "parse_publish", "publish", "resolv", "route", "veth",
 ]  # fmt: skip
 
 BACKENDS = ("nftables", "proxy")
-LONGEST_NAME = 15  # of a link: IFNAMSIZ without the NUL at its end
 
 
 class Wiring(NamedTuple):
@@ -63,9 +62,10 @@ def address(link: str, address: str) -> None:
 )
 def route(gateway: str, destination: str = "default") -> None:
     """A way to where none of your links leads: by a neighbour that knows it.  ip-route(8)"""
-    if destination != "default":
-        destination = str(parse_interface(destination).network)
-    netlink.send(netlink.new_route(str(parse_address(gateway)), destination))
+    by, to = parse_address(gateway), parse_interface(destination).network if destination != "default" else None
+    if to and to.version != by.version:
+        raise InputError(f"{by} is of IPv{by.version}, and {to} of IPv{to.version}", "a gateway is of the same version")
+    netlink.send(netlink.new_route(str(by), str(to or destination)))
 
 
 # -- the cable --------------------------------------------------------------------------------------------------------
@@ -91,12 +91,12 @@ def veth(target: Target, subnet: str | None = None, inside: str = "eth0") -> Wir
 )  # fmt: skip
 def bridge(target: Target, name: str = "scratchlab0", subnet: str | None = None, inside: str = "eth0") -> Wiring:
     """A cable into a switch on the host: all sandboxes on it reach each other.  ip-link(8)"""
-    if not 0 < len(name) <= LONGEST_NAME or "/" in name or name.split() != [name]:
-        raise InputError(f"{name!r} cannot name a link", f"use 1 to {LONGEST_NAME} characters, without '/' and spaces")
+    netlink.check_name(name)
+    wanted = parse_network(subnet) if subnet else None
     target.journal.will("bridge", name=name, holder=target.name)
     drawn = shared.hold_bridge(name, target.name, lambda: _draw_bridge(target, subnet), lambda drawn: _make_bridge(name, drawn))
     network = IPv4Network(drawn["subnet"])
-    if subnet and IPv4Network(subnet) != network:
+    if wanted and wanted != network:
         raise InputError(
             f"the bridge {name} has the subnet {network}, not {subnet}", "leave the subnet out, or name another bridge"
         )
@@ -108,7 +108,8 @@ def bridge(target: Target, name: str = "scratchlab0", subnet: str | None = None,
 
 def _plug_in(target: Target, inside: str, master: int = 0) -> str:
     """Make the cable; gives the name of its end on the host. Link names are short: another one where ours is taken."""
-    for name in (f"veth-{target.name}"[:LONGEST_NAME], f"veth-{os.urandom(5).hex()}"):
+    netlink.check_name(inside)
+    for name in (f"veth-{target.name}"[: netlink.LONGEST_NAME], f"veth-{os.urandom(5).hex()}"):
         mac = netlink.random_mac()
         target.journal.will("link", name=name, address=mac)
         try:
@@ -120,7 +121,7 @@ def _plug_in(target: Target, inside: str, master: int = 0) -> str:
                 raise StageError(f"{target.name} has a link {inside!r} already", "name another one: inside='eth1'") from None
             continue
         return name
-    raise HostError(f"the host has links {f'veth-{target.name}'[:LONGEST_NAME]} and {name} already", "try again")
+    raise HostError(f"the host has links {f'veth-{target.name}'[: netlink.LONGEST_NAME]} and {name} already", "try again")
 
 
 def _link_names() -> set[str]:

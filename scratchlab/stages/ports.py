@@ -1,6 +1,7 @@
 """Ports of the host that lead into a sandbox: reading them, reserving them, and saying who has them.  ip(7)"""
 
 import ipaddress
+import re
 import socket
 from typing import NamedTuple
 
@@ -39,7 +40,7 @@ def parse_publish(text: str) -> Port:
 
 
 def _parse_port(word: str, text: str) -> int:
-    if not (word.isascii() and word.isdigit()):
+    if not re.fullmatch("[0-9]{1,9}", word):
         raise InputError(f"cannot publish {text!r}: {word!r} is not a port number", f"write {_SHAPE}")
     if not 1 <= int(word) <= 65535:
         raise InputError(f"cannot publish {text!r}: port {word} is out of range", "ports go from 1 to 65535")

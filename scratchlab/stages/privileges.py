@@ -1,6 +1,7 @@
 """Privileges: what the kernel allows a process that it can name. Ids, capabilities, limits, and no way back."""
 
 import errno
+import re
 import resource
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -209,7 +210,7 @@ def _group(text: str, name: str, groups: list[list[str]]) -> int:
 
 
 def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdigit() and int(text) < (1 << 32) - 1  # the last number means "unchanged"
+    return bool(re.fullmatch("[0-9]{1,10}", text)) and int(text) < (1 << 32) - 1  # the last number means "unchanged"
 
 
 def _lines(text: str, least: int) -> list[list[str]]:

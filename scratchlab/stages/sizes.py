@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -17,7 +18,10 @@ def parse_size(text: int | str) -> int:
     unit = word[len(digits) :]
     if unit not in _UNITS:
         raise InputError(f"{text!r} is no size", "write bytes, or a number with K, M, G or T, such as 512M")
-    return int(parse_number(digits, f"a size, {text!r}") * 1024 ** _UNITS[unit])
+    size = parse_number(digits, f"a size, {text!r}") * 1024 ** _UNITS[unit]
+    if not 1 <= size < 1 << 63:
+        raise InputError(f"{text!r} is no size", "the least is one byte, and the kernel counts to 8388607T")
+    return int(size)
 
 
 def parse_number(value: float | str, what: str) -> float:
@@ -26,6 +30,8 @@ def parse_number(value: float | str, what: str) -> float:
         number = float(value)
     except (TypeError, ValueError):
         raise InputError(f"{what}: {value!r} is no number") from None
+    except OverflowError:
+        raise InputError(f"{what}: a number of hundreds of digits") from None
     if not (math.isfinite(number) and number > 0):
         raise InputError(f"{what}: {value} is not above zero")
     return number
@@ -71,12 +77,11 @@ def whole_disk(device: str) -> str:
 
 
 def _numbers(device: str) -> str:
-    if device.replace(":", "", 1).isdigit() and ":" in device:
+    if re.fullmatch("[0-9]{1,9}:[0-9]{1,9}", device):
         return device
-    try:
-        node = os.stat(device)
-    except OSError as error:
-        raise InputError(f"{device}: {error.strerror}", f"this machine has {_disks()}") from None
+    if not os.path.exists(device):
+        raise InputError(f"there is no {device!r}", f"this machine has {_disks()}")
+    node = os.stat(device)
     if not stat.S_ISBLK(node.st_mode):
         raise InputError(f"{device} is not a block device", f"this machine has {_disks()}")
     return f"{os.major(node.st_rdev)}:{os.minor(node.st_rdev)}"

@@ -13,6 +13,8 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 from scratchlab.errors import StageError
 from scratchlab.journal import Journal, named
 from scratchlab.linux.flags import NAMESPACES
+from scratchlab.linux.ledger import look
+from scratchlab.stages.arguments import check_arguments
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,7 +62,7 @@ class Step(NamedTuple):
         return f"{self.name}({', '.join(words)})"
 
 
-def step(stage: Callable[..., Any], *args: Any, **kwargs: Any) -> Step:
+def step(stage: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Step:
     """A step: `step(hostname, "web")`, as `apply(hostname, "web")` would do it."""
     return Step(stage, args, kwargs)
 
@@ -75,6 +77,7 @@ def inside(*man: str, shell: str, engine: str, needs: tuple[str, ...] = ()) -> C
         @functools.wraps(function)
         def directly(*args: P.args, **kwargs: P.kwargs) -> R:
             if not _serving:
+                check_step(Step(directly, args, kwargs))
                 own_process(function.__name__).before(directly)
             return function(*args, **kwargs)
 
@@ -93,6 +96,7 @@ def outside(
         def directly(*args: Any, **kwargs: Any) -> R:
             if args and isinstance(args[0], Target):
                 return function(*args, **kwargs)
+            check_step(Step(directly, args, kwargs))
             result: R = own_process(function.__name__).ask_host(Step(directly, args, kwargs))
             return result
 
@@ -105,6 +109,12 @@ def _register(stage: Callable[..., Any], about: About) -> Callable[..., Any]:
     stage.about = about  # type: ignore[attr-defined]
     STAGES[stage.__name__] = stage
     return stage
+
+
+def check_step(step: Step) -> None:
+    """Raise InputError unless a stage of ours takes these arguments."""
+    # The host fills in the target of an outside stage.
+    check_arguments(step.name, step.stage, step.args, step.kwargs, skip=about(step.stage).side == "outside")
 
 
 def about(stage: Callable[..., Any]) -> About:
@@ -147,7 +157,12 @@ def refuse_if_missing(stage: Callable[..., Any], pid: int | str, host: dict[str,
 
 def namespaces_of(pid: int | str, kinds: Iterable[str] = NAMESPACES) -> dict[str, str]:
     """The namespaces of a process as the kernel names them, `uts:[4026531838]`.  namespaces(7)"""
-    return {kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in kinds}
+    return {kind: _namespace_of(pid, kind) for kind in kinds}
+
+
+def _namespace_of(pid: int | str, kind: str) -> str:
+    path = f"/proc/{pid}/ns/{kind}"
+    return look("readlink", {"path": path}, lambda: os.readlink(path))
 
 
 # -- direct calls -----------------------------------------------------------------------------------------------------

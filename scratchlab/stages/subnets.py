@@ -16,7 +16,7 @@ PREFIX = 24
 def claim_subnet(journal: Journal, wanted: str | None = None) -> IPv4Network:
     """Reserve a subnet: `wanted`, or the first free one of 172.22.0.0/16. Raises HostError if it is taken."""
     used = _used()
-    for network in [_parse(wanted)] if wanted else POOL.subnets(new_prefix=PREFIX):
+    for network in [parse_network(wanted)] if wanted else POOL.subnets(new_prefix=PREFIX):
         if not any(network.overlaps(other) for other in used) and claim(journal, str(network)):
             return network
     if wanted:
@@ -39,7 +39,8 @@ def _used() -> list[IPv4Network]:
     return [IPv4Network(text, strict=False) for text in {*routed, *own}]
 
 
-def _parse(text: str) -> IPv4Network:
+def parse_network(text: str) -> IPv4Network:
+    """Read a subnet with room for two ends of a cable, 10.77.0.0/24. Raises InputError."""
     try:
         network = IPv4Network(text)
     except ValueError as error:

@@ -140,3 +140,24 @@ def test_the_death_of_the_agent_during_a_run_is_told(box):
 
     with pytest.raises(SandboxError, match="died"):
         box.run("sleep", "1000")
+
+
+def test_a_command_that_cannot_be_started_leaves_no_file_open(box):
+    before = len(os.listdir("/proc/self/fd"))
+
+    for _ in range(3):
+        with pytest.raises(KernelError):
+            box.run("/nowhere")
+
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_command_can_die_of_a_signal_that_has_no_name(box):
+    finished = box.run("bash", "-c", "kill -40 $$")
+
+    assert (finished.signal, finished.code) == ("SIGRTMIN+6", 128 + 40)
+
+
+def test_what_is_no_environment_is_refused(box):
+    with pytest.raises(InputError, match=r"env: .* is not"):
+        box.run("true", env={"A": 1})

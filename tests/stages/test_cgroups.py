@@ -208,7 +208,7 @@ WRONG = [
     (cgroups.pids, (0,), "0 is not above zero"),
     (cgroups.pids, (1.5,), "1.5 is not a whole number"),
     (cgroups.pids, (1 << 30,), "kernel.pid_max"),
-    (cgroups.io, ("/dev/none", "1M"), "No such file"),
+    (cgroups.io, ("/dev/none", "1M"), "there is no '/dev/none'"),
     (cgroups.io, ("/dev/null", "1M"), "not a block device"),
     (cgroups.io, ("999:0", "1M"), "there is no block device 999:0"),
     (cgroups.io, (disk(),), "no limit was given"),

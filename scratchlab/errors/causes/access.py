@@ -50,6 +50,18 @@ def closed_file(asked: Asked) -> Cause | None:
     return None
 
 
+def shut_by_another_rule(asked: Asked) -> Cause | None:
+    """A file that its bits would let us have: so Landlock, if this process gave up files, or a security module refuses."""
+    for path in asked.paths():
+        if os.path.exists(path) and all(_may(path, mode) for mode in _wanted(asked)):
+            return Cause(
+                f"{_described(path)} is open to {facts.who()} by its mode, so Landlock or a security module keeps it shut",
+                "cat /sys/kernel/security/lsm",
+                "landlock(7)",
+            )
+    return None
+
+
 _MAKES = ("mkdir", "mknod", "symlink", "link", "rename", "unlink", "rmdir")
 
 

@@ -122,9 +122,18 @@ def prctl_unknown(asked: Asked) -> Cause | None:
     return Cause(f"this kernel knows no operation {asked.text('op')} with these arguments", "uname -r", "prctl(2)")
 
 
+def owner_not_mapped(_asked: Asked) -> Cause | None:
+    """EOVERFLOW of making a file: its owner has no number in the filesystem's user namespace."""
+    return Cause(
+        f"a new file would belong to user {os.geteuid()}, who has no number in this user namespace: map_ids first",
+        "cat /proc/self/uid_map",
+        "user_namespaces(7)",
+    )
+
+
 def promise_is_missing(asked: Asked) -> Cause | None:
     """A filter of one's own needs no_new_privs, or it could trick a program that gains rights."""
-    if facts.status("NoNewPrivs") != "0" or facts.has_capability("CAP_SYS_ADMIN"):
+    if facts.status("NoNewPrivs") == "1" or facts.has_capability("CAP_SYS_ADMIN"):
         return None
     return Cause(
         "without CAP_SYS_ADMIN, a process must promise no_new_privs before it restricts itself: apply no_new_privs first",

@@ -41,7 +41,7 @@ def name_taken(asked: Asked) -> Cause | None:
 
 
 def no_way_there(asked: Asked) -> Cause | None:
-    """ENETUNREACH: no route, or no link that is up."""
+    """ENETUNREACH and EHOSTUNREACH: no route, or no link that is up."""
     routes = facts.text("/proc/self/net/route").splitlines()[1:]
     gateways = f"the gateway {asked.text('gateway')} is on no subnet of ours. " if asked.call == "sendmsg" else ""
     down = [name for name in _links() if facts.text(f"/sys/class/net/{name}/operstate") == "down"]

@@ -23,6 +23,14 @@ def refused_layer(asked: Asked) -> Cause | None:
     return _upper_and_work(layers.get("upperdir", ""), layers.get("workdir", ""))
 
 
+def layers_overlap(asked: Asked) -> Cause | None:
+    """ELOOP of an overlay, which has nothing to do with links: one layer lies in another."""
+    if asked.text("filesystemtype") != "overlay":
+        return None
+    places = " ".join(place for option in asked.text("data").split(",") for place in option.partition("=")[2].split(":"))
+    return Cause("upperdir, workdir and the lower layers must not lie in each other", f"realpath {places}", "mount(8)")
+
+
 def _upper_and_work(upper: str, work: str) -> Cause | None:
     ours, theirs = facts.mount_of(upper), facts.mount_of(work)
     if not upper or not ours:

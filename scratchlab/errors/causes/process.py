@@ -167,7 +167,8 @@ def no_such_process(asked: Asked) -> Cause | None:
     )
     if not pid:
         return None
-    if os.path.exists(f"/proc/{pid}"):
+    inside = facts.link("/proc/self") not in ("", str(os.getpid()))
+    if os.path.exists(f"/proc/{pid}") and not inside:
         state = facts.status("State", pid)
         if state.startswith("Z"):
             return Cause(
@@ -180,7 +181,6 @@ def no_such_process(asked: Asked) -> Cause | None:
                 f"{pid} is a thread of process {facts.status('Tgid', pid)}, not a process", f"grep Tgid /proc/{pid}/status"
             )
         return None
-    inside = facts.link("/proc/self") not in ("", str(os.getpid()))
     where = ". The /proc here belongs to another pid namespace: its numbers are not ours" if inside else ""
     return Cause(
         f"there is no process {pid} in this pid namespace, or not any more{where}", f"ls -d /proc/{pid}", "pid_namespaces(7)"
@@ -205,6 +205,30 @@ def others_process(asked: Asked) -> Cause | None:
         f"process {pid} ({facts.command(pid)}) is of user {owner[0]}, and {facts.who()} without CAP_KILL may signal only its own",
         f"ps -o user,pid,comm {pid}",
         "kill(2)",
+    )
+
+
+def not_ours_to_look_into(asked: Asked) -> Cause | None:
+    """EACCES below /proc/PID: where namespaces, files and memory are, only those may look who could trace it."""
+    pid = next((words[2] for path in asked.paths() if (words := path.split("/"))[:2] == ["", "proc"] and len(words) > 3), "")
+    if not pid.isdecimal():
+        return None
+    return Cause(
+        f"process {pid} ({facts.command(pid)}) is of another user, or has capabilities that {facts.who()} has not here",
+        f"grep -E 'Uid|CapPrm' /proc/{pid}/status /proc/self/status",
+        "ptrace(2)",
+    )
+
+
+def clock_out_of_range(asked: Asked) -> Cause | None:
+    """ERANGE of timens_offsets: a clock would show a time before the machine started, or one centuries ahead."""
+    if not asked.text("file").endswith("timens_offsets"):
+        return None
+    uptime = facts.text("/proc/uptime").split()[:1]
+    return Cause(
+        f"a clock would be below 0, or more than 146 years ahead: this machine runs for {' '.join(uptime)} seconds",
+        "cat /proc/uptime",
+        "time_namespaces(7)",
     )
 
 
