@@ -67,7 +67,7 @@ class Checkout:
             shutil.copy(HERE / name, self.root)
         for tool in TOOLS:
             (self.stand_ins / tool).symlink_to(str(shutil.which(tool)))
-        needs = re.findall(r"(\w+):[\w-]+", (HERE / "lab").read_text().partition("say()")[0].partition("RUN_NEEDS")[2])
+        needs = re.findall(r"([\w-]+):[\w-]+", (HERE / "lab").read_text().partition("say()")[0].partition("RUN_NEEDS")[2])
         for name in [*needs, "ruff", "mypy", "pytest"]:
             if not (self.stand_ins / name).exists():
                 self.stand_in(name, LOGGED)

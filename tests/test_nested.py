@@ -17,7 +17,7 @@ SEEN_WHOLE = ("--without", "mask", "--without", "readonly")
 
 
 def nested(rootfs: Path, inner: Path, outer: tuple[str, ...], *words: object) -> Result:
-    """A command of ours in a container of ours, which has no setuid programs, no control groups and 14 capabilities."""
+    """A command of ours in a container of ours, which has no setuid programs, no control groups and the engines' capabilities."""
     brought = {
         sys.base_prefix: "/opt/python",
         ROOT / "scratchlab": "/opt/lib/scratchlab",
@@ -25,7 +25,7 @@ def nested(rootfs: Path, inner: Path, outer: tuple[str, ...], *words: object) ->
     }
     volumes = [word for source, place in brought.items() for word in ("-v", f"{source}:{place}:ro")]
     paths = ("-e", "PYTHONPATH=/opt/lib:/opt/site", "-e", "LD_LIBRARY_PATH=/opt/python/lib")
-    start = ("run", "--network", "none", *outer, *volumes, "-v", f"{inner}:/inner", *paths, rootfs)
+    start = ("run", "--network", "none", "--cap-add", "DEFAULT", *outer, *volumes, "-v", f"{inner}:/inner", *paths, rootfs)
     return scratchlab(*start, f"/opt/python/{PYTHON}", "-m", "scratchlab.cli", *words)
 
 

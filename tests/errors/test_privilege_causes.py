@@ -11,7 +11,7 @@ import pytest
 
 from scratchlab import linux
 from scratchlab.linux import Cap, CapSets, Clone, LandlockFs, LandlockNet, LandlockScope, Mount, Prctl
-from tests.conftest import needs_root
+from tests.conftest import held, needs_root
 from tests.errors.filters import refuse
 from tests.errors.provoked import NOBODY, Act, call, nobody, open_, own_mounts, own_user_namespace, says, without_capabilities
 
@@ -70,6 +70,11 @@ def write_map(text: str, name: str = "uid_map", deny: bool = True) -> Act:
     return act
 
 
+def map_a_child() -> None:
+    with held(lambda: linux.unshare(Clone.NEWUSER)) as pid:
+        linux.write_file(f"/proc/{pid}/uid_map", "0 0 1")
+
+
 def filtered() -> None:
     """A seccomp filter that answers EPERM to everything but what Python needs to say so."""
     refuse("sethostname")
@@ -113,6 +118,7 @@ CASES: dict[str, tuple[Act, str, str]] = {
     "map of others' ids": (write_map("0 0 1"), "EPERM", f"for the own id: '0 {NOBODY} 1'"),
     "map of a range": (write_map("0 100000 65536"), "EPERM", "A range takes newuidmap"),
     "gid_map before setgroups": (write_map(f"0 {NOBODY} 1", "gid_map", deny=False), "EPERM", "setgroups must be denied before"),
+    "map of root, without CAP_SETFCAP": (bare(map_a_child), "EPERM", "to map the root of the namespace above, CAP_SETFCAP is"),
     "map that overlaps": (write_map(f"0 {NOBODY} 1\n0 {NOBODY} 1"), "EINVAL", "no two ranges that overlap"),
     "group denied": (user(lambda: linux.setgroups([])), "EPERM", "setgroups says deny"),
     "unmapped user": (

@@ -23,6 +23,7 @@ from tests.ordinary import Ordinary
 pytestmark = needs_root
 
 AUTO = ("run", "--userns", "auto", "--network", "none")
+GIVING = (*AUTO, "--cap-add", "CHOWN")
 FOREVER = ("bash", "-c", "echo ready; sleep 1000")
 
 OWNERS = """
@@ -66,12 +67,12 @@ def test_root_inside_is_nobody_of_the_host(rootfs: Path) -> None:
 
     assert uids == gids and (uids[0], uids[2]) == (0, FULL) and uids[1] >= FULL
     assert {tuple(line.split()[1:]) for line in status if line.startswith(("Uid", "Gid"))} == {(str(uids[1]),) * 4}
-    assert inside.split() == ["0", "0", "0", "CapEff:", "00000000a80425fb", "NoNewPrivs:", "1"]
+    assert inside.split() == ["0", "0", "0", "CapEff:", "0000000020000420", "NoNewPrivs:", "1"]
 
 
 def test_files_of_the_root_filesystem_belong_to_the_same_ids_on_both_sides(rootfs: Path) -> None:
     listed = said(*AUTO, rootfs, "python3", "-c", "import os; print(os.stat('/').st_uid, os.stat('/etc/passwd').st_gid)")
-    made = said(*AUTO, rootfs, "python3", "-c", OWNERS, "/tmp")
+    made = said(*GIVING, rootfs, "python3", "-c", OWNERS, "/tmp")
 
     assert listed == "0 0\n"
     assert numbers(made) == owners(rootfs / "tmp") == OWNED
@@ -80,7 +81,7 @@ def test_files_of_the_root_filesystem_belong_to_the_same_ids_on_both_sides(rootf
 def test_files_of_a_volume_do_too_and_a_read_only_one_stays_so(rootfs: Path, tmp_path: Path) -> None:
     (tmp_path / "host").write_text("")
     os.chown(tmp_path / "host", 5, 6)
-    words = (*AUTO, "-v", f"{tmp_path}:/data", "-v", f"{tmp_path}/host:/fixed:ro", rootfs)
+    words = (*GIVING, "-v", f"{tmp_path}:/data", "-v", f"{tmp_path}/host:/fixed:ro", rootfs)
 
     assert said(*words, "python3", "-c", "import os; print(os.stat('/data/host').st_uid, os.stat('/fixed').st_gid)") == "5 6\n"
     assert numbers(said(*words, "python3", "-c", OWNERS, "/data")) == owners(tmp_path) == OWNED

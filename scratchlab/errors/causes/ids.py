@@ -58,6 +58,9 @@ def map_refused(asked: Asked) -> Cause | None:
             "grep $USER /etc/subuid /etc/subgid",
             _PAGE,
         )
+    if file.endswith("uid_map") and "0" in [row[1] for row in rows] and not facts.has_capability("CAP_SETFCAP"):
+        # Since Linux 5.12: in there, its root could give files capabilities that count out here.
+        return Cause("to map the root of the namespace above, CAP_SETFCAP is needed", "grep CapEff /proc/self/status", _PAGE)
     above = facts.id_map("uid" if file.endswith("uid_map") else "gid")
     return Cause(
         f"the ids on the right must all have a meaning in the namespace above, whose map is: {above}", f"cat {file}", _PAGE
