@@ -29,7 +29,7 @@ def places(tmp_path_factory: pytest.TempPathFactory, busybox_rootfs: Path) -> di
 
 
 @needs_root
-@pytest.mark.parametrize(("count", "look"), [(1850, False), (150, True)], ids=["done", "done and looked at"])
+@pytest.mark.parametrize(("count", "look"), [(1900, False), (100, True)], ids=["done", "done and looked at"])
 def test_any_steps_in_any_order_are_done_or_refused_with_a_cause(places: dict[str, Any], count: int, look: bool) -> None:
     def act(machine: Machine) -> None:
         @given(sequences())
