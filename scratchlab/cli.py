@@ -35,6 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # from no system call of ours: a full disk behind our own output, a file that may not be read
         _discard_output()
         return _complain(HostError(str(error)))
+    except ModuleNotFoundError as error:
+        if error.name not in sys.stdlib_module_names:
+            raise
+        return _complain(
+            HostError(f"containers are a thing of Linux, and this system has no {error.name}", "scratchlab vm --help")
+        )
     except KeyboardInterrupt:
         return 130
 

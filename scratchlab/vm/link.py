@@ -78,8 +78,21 @@ class Session:
         """Tell the command's terminal its new size."""
         self.send(frames.SIGNAL, json.dumps({"size": [rows, columns]}).encode())
 
+    def never_wait(self) -> None:
+        """From now on `write` and `receive` do what can be done at once: the caller waits for both."""
+        self._connection.setblocking(False)
+
+    def write(self, data: bytearray) -> int:
+        """Write what can be written now. Gives how many bytes that were."""
+        try:
+            return self._connection.send(data[:_CHUNK])
+        except BlockingIOError:
+            return 0
+        except OSError:
+            raise self._gone() from None
+
     def receive(self) -> list[tuple[bytes, bytes]]:
-        """Wait for frames; more than one may come at once. Raises GoneError if the machine ends."""
+        """Wait for frames; several may come at once. Raises GoneError if the machine ends."""
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             return waiting
@@ -87,6 +100,8 @@ class Session:
         while not found:
             try:
                 data = self._connection.recv(_CHUNK)
+            except BlockingIOError:
+                break
             except OSError:
                 data = b""
             if not data:
@@ -105,37 +120,45 @@ class Session:
 
 
 class Conversation:
-    """The bytes of one command, both ways, and the clock."""
+    """The bytes of one command, both ways, and the clock. Neither way ever waits for the other."""
 
     def __init__(self, session: Session, source: IO[bytes], outputs: Mapping[bytes, Callable[[bytes], Any]]) -> None:
         self._session, self._source, self._outputs = session, source, outputs
-        self._data = source.read(_CHUNK)
-        self._events = selectors.EVENT_READ | selectors.EVENT_WRITE
+        self._pending = bytearray()  # frames that the machine has not taken yet
+        self._source_ends = False
         self.timed_out = False
 
     def until_ended(self, deadline: float | None = None) -> Ending:
         """Carry input and output until the command ends; after the deadline, end it."""
+        self._session.never_wait()
+        self._fill()
         with selectors.DefaultSelector() as selector:
-            selector.register(self._session, self._events)
+            key = selector.register(self._session, selectors.EVENT_READ)
             while True:
+                selector.modify(key.fileobj, selectors.EVENT_READ | (selectors.EVENT_WRITE if self._pending else 0))
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                ready = selector.select(left)
+                ready = sum(events for _, events in selector.select(left))
                 if deadline is not None and time.monotonic() >= deadline:
-                    self._session.kill(_SIGKILL if self.timed_out else _SIGTERM)
-                    self.timed_out, deadline = True, time.monotonic() + _GRACE
-                if ending := self._carry(ready[0][1] if ready else 0):
+                    deadline = self._out_of_time()
+                if ready & selectors.EVENT_WRITE:
+                    del self._pending[: self._session.write(self._pending)]
+                    self._fill()
+                if ready & selectors.EVENT_READ and (ending := _take(self._session, self._outputs)):
                     return ending
-                selector.modify(self._session, self._events)
 
-    def _carry(self, ready: int) -> Ending | None:
-        if ready & selectors.EVENT_READ and (ending := _take(self._session, self._outputs)):
-            return ending
-        if ready & self._events & selectors.EVENT_WRITE:
-            self._session.feed(self._data)
-            if not self._data:  # that was the end of the input
-                self._events = selectors.EVENT_READ
-            self._data = self._data and self._source.read(_CHUNK)
-        return None
+    def _fill(self) -> None:
+        """Have something to send, for as long as there is input."""
+        while len(self._pending) < _CHUNK and not self._source_ends:
+            data = self._source.read(_CHUNK)
+            self._source_ends = not data
+            self._pending += frames.packed(frames.INPUT, data)
+
+    def _out_of_time(self) -> float:
+        """Ask the command to end, or if it was asked before, kill it. Gives when to look again."""
+        number = _SIGKILL if self.timed_out else _SIGTERM
+        self._pending += frames.packed(frames.SIGNAL, json.dumps({"signal": number}).encode())
+        self.timed_out = True
+        return time.monotonic() + _GRACE
 
 
 def _take(session: Session, outputs: Mapping[bytes, Callable[[bytes], Any]]) -> Ending | None:

@@ -142,7 +142,7 @@ class Maker:
 
     def restore(self, registration: registry.Registration) -> Process:
         """A machine from the snapshot, or from a boot where that does not work."""
-        for _ in range(2):
+        for _ in range(2 if snapshot.possible(self._qemu) else 0):
             taken = None
             try:
                 taken = snapshot.have(self._qemu, self._parts, self._image, self._progress)
@@ -151,7 +151,7 @@ class Maker:
                 self._say(f"no machine from a snapshot: {error.message}")
                 if taken:
                     snapshot.forget(taken.directory)  # damaged: another one is taken, once
-        self._say("booting instead, which takes some seconds")
+        self._say("the machine boots, which takes some seconds")
         return self.boot(registration)
 
     def boot(self, registration: registry.Registration) -> Process:

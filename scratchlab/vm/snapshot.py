@@ -25,6 +25,7 @@ from scratchlab.errors import HostError
 from scratchlab.vm import cache, library
 from scratchlab.vm.hardware import Hardware, Start
 from scratchlab.vm.image import Image
+from scratchlab.vm.plumbing import can_inherit
 from scratchlab.vm.process import Process
 from scratchlab.vm.progress import Progress, silent
 from scratchlab.vm.qemu import Qemu
@@ -58,6 +59,11 @@ def key(qemu: Qemu, hardware: Hardware, image: Image) -> str:
     """The name of the snapshot for these."""
     facts = {"qemu": qemu.version, "hardware": asdict(hardware), "image": image.name, "agent": library.agent_hash()}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def possible(qemu: Qemu) -> bool:
+    """Whether a snapshot can be read here: from an open file, or by its name, which QEMU knows from 8.2 on."""
+    return can_inherit() or qemu.number >= (8, 2)
 
 
 def find(qemu: Qemu, hardware: Hardware, image: Image) -> Snapshot | None:
@@ -116,8 +122,7 @@ def _save(process: Process, state: Path) -> bool:
     """Write the machine's state to a file, and say whether its memory could be left out."""
     shares = can_leave_out_memory(process)
     with state.open("wb") as file:
-        process.qmp.hand_over("state", file.fileno())
-    process.qmp("migrate", uri="fd:state")
+        process.qmp("migrate", uri=process.qmp.file("state", file))
     _wait_for_migration(process)
     process.qmp("quit")
     return shares
@@ -146,8 +151,7 @@ def restore(qemu: Qemu, hardware: Hardware, found: Snapshot, open_network: bool,
         if found.facts["shares_memory"]:
             can_leave_out_memory(process)
         with (found.directory / "state").open("rb") as file:
-            process.qmp.hand_over("state", file.fileno())
-        process.qmp("migrate-incoming", uri="fd:state")
+            process.qmp("migrate-incoming", uri=process.qmp.file("state", file))
     except BaseException:
         process.stop()
         raise

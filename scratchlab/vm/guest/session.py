@@ -62,6 +62,10 @@ class Session:
         _, status = os.waitpid(self._pid, 0)
         self._drain()
         self._send(frames.END, json.dumps(ending_of(status, killed_for_memory() > before)).encode())
+        # Closing now, with input unread, would reset the connection, and the end would be lost on its way.  tcp(7)
+        self._connection.shutdown(socket.SHUT_WR)
+        while self._connection.recv(_CHUNK):
+            pass
 
     def _send(self, kind: bytes, data: bytes = b"") -> None:
         frames.send(self._connection, kind, data)
