@@ -41,7 +41,7 @@ class Session:
     def __init__(self, connection: socket.socket, gone: Callable[[], GoneError]) -> None:
         self._connection, self._gone = connection, gone
         self._frames = frames.Frames()
-        self._waiting: list[tuple[bytes, bytes]] = []
+        self._early: list[tuple[bytes, bytes]] = []
         self._sending = threading.Lock()  # one thread may feed while another resizes
 
     def __enter__(self) -> "Session":
@@ -91,12 +91,14 @@ class Session:
         except OSError:
             raise self._gone() from None
 
+    def early(self) -> list[tuple[bytes, bytes]]:
+        """Frames that came together with the word that the command runs."""
+        early, self._early = self._early, []
+        return early
+
     def receive(self) -> list[tuple[bytes, bytes]]:
         """Wait for frames; several may come at once. Raises GoneError if the machine ends."""
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            return waiting
-        found: list[tuple[bytes, bytes]] = []
+        found = self.early()
         while not found:
             try:
                 data = self._connection.recv(_CHUNK)
@@ -111,7 +113,7 @@ class Session:
 
     def started(self, argv: Sequence[str]) -> None:
         """Wait until the command runs. Raises KernelError if it cannot."""
-        (_, body), *self._waiting = self.receive()
+        (_, body), *self._early = self.receive()
         said = json.loads(body)
         if "error" in said:
             call, what, number = (said["error"][name] for name in ("call", "what", "errno"))
@@ -130,6 +132,8 @@ class Conversation:
 
     def until_ended(self, deadline: float | None = None) -> Ending:
         """Carry input and output until the command ends; after the deadline, end it."""
+        if ending := _take(self._session.early(), self._outputs):
+            return ending
         self._session.never_wait()
         self._fill()
         with selectors.DefaultSelector() as selector:
@@ -143,7 +147,7 @@ class Conversation:
                 if ready & selectors.EVENT_WRITE:
                     del self._pending[: self._session.write(self._pending)]
                     self._fill()
-                if ready & selectors.EVENT_READ and (ending := _take(self._session, self._outputs)):
+                if ready & selectors.EVENT_READ and (ending := _take(self._session.receive(), self._outputs)):
                     return ending
 
     def _fill(self) -> None:
@@ -161,9 +165,9 @@ class Conversation:
         return time.monotonic() + _GRACE
 
 
-def _take(session: Session, outputs: Mapping[bytes, Callable[[bytes], Any]]) -> Ending | None:
+def _take(came: list[tuple[bytes, bytes]], outputs: Mapping[bytes, Callable[[bytes], Any]]) -> Ending | None:
     """Hand on what came, and give the command's ending if that was in it."""
-    for kind, body in session.receive():
+    for kind, body in came:
         if kind == frames.END:
             return ending_of(json.loads(body))
         outputs[kind](body)

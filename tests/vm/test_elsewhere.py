@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-
 ROOT = Path(__file__).resolve().parents[2]
 
 # A Python as on Windows, as far as imports go: these modules are not there, nor are these functions.

@@ -52,11 +52,11 @@ def test_a_command_has_its_own_environment_and_directory(shared: Machine) -> Non
 
 
 def test_what_is_no_program_is_told_as_such(shared: Machine) -> None:
-    with pytest.raises(KernelError, match="execve.*nothere.*ENOENT") as raised:
+    with pytest.raises(KernelError, match=r"execve.*nothere.*ENOENT") as raised:
         shared.run(["nothere"])
     assert "in the machine" in raised.value.hint
 
-    with pytest.raises(KernelError, match="chdir.*/nowhere"):
+    with pytest.raises(KernelError, match=r"chdir.*/nowhere"):
         shared.run(["true"], cwd="/nowhere")
 
 

@@ -24,8 +24,7 @@ def run(connection: socket.socket, key: str) -> NoReturn:
     """Serve one connection, and end."""
     status = 1
     try:
-        for number in (signal.SIGCHLD, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         Session(connection, key).serve()
         status = 0
     except (OSError, ValueError) as error:  # the host hung up, or it was not our host
@@ -208,6 +207,7 @@ def _execute(argv: list[str], env: dict[str, str], cwd: str, ends: list[int], te
     call = "setsid"
     try:
         os.setsid()
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and so would every command
         for number, fd in enumerate(ends):
             os.dup2(fd, number)
         if terminal:
