@@ -268,10 +268,11 @@ class Guest:
             if ending.code:
                 raise HostError(f"could not copy {source} from the machine: {errors.text()}", "look with `scratchlab vm shell`")
             stream.seek(0)
-            _unpack_here(stream, to)
+            unpack_here(stream, to)
 
 
-def _unpack_here(stream: IO[bytes], to: Path) -> None:
+def unpack_here(stream: IO[bytes], to: Path) -> None:
+    """Unpack what came from a machine. Raises HostError for what does not fit below `to`."""
     # A guest is nobody's friend: its archive may want to write where we did not ask. The filter refuses that.
     try:
         with tarfile.open(fileobj=stream) as archive:
