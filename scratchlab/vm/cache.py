@@ -7,15 +7,21 @@
 Each directory grows under another name and gets its own in one rename(2): what has a name is complete.
 """
 
+import gzip
 import os
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from scratchlab.errors import HostError
 from scratchlab.owner import start_time
+
+Reader = IO[bytes] | gzip.GzipFile
+
+_CHUNK = 1 << 20
 
 
 def cache() -> Path:
@@ -85,3 +91,25 @@ def locked(name: str) -> Iterator[None]:
             return
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def copy_sparse(source: Path, target: Path) -> None:
+    """Copy a file that is mostly holes, holes and all."""
+    with source.open("rb") as reader, target.open("wb") as writer:
+        for data in chunks(reader):
+            write_sparse(writer, data)
+        writer.truncate()
+
+
+def chunks(reader: Reader) -> Iterator[bytes]:
+    """What is left in a file, piece by piece."""
+    while data := reader.read(_CHUNK):
+        yield data
+
+
+def write_sparse(writer: IO[bytes], data: bytes) -> None:
+    """Write a piece, or leave a hole where it is all zeros; truncate() at the end makes the last hole.  lseek(2)"""
+    if data.count(0) == len(data):
+        writer.seek(len(data), os.SEEK_CUR)
+    else:
+        writer.write(data)

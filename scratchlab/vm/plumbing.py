@@ -8,11 +8,37 @@ is a temporary file.
 import os
 import socket
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, cast
 
 from scratchlab.errors import GoneError
 
 _PATIENCE = 20.0
+
+
+@contextmanager
+def temporary(content: bytes) -> Iterator[Path]:
+    """A file with this content for QEMU to read, by a name that ends with us: a killed program leaves nothing behind.
+
+    QEMU must inherit the file whose number is in its name.
+    """
+    if not can_inherit():
+        with tempfile.TemporaryDirectory(prefix="scratchlab-") as directory:
+            path = Path(directory) / "file"
+            path.write_bytes(content)
+            yield path
+        return
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.seek(0)
+        yield Path(f"/dev/fd/{file.fileno()}")
+
+
+def number_of(path: Path | None) -> list[int]:
+    """The open file that a name such as /dev/fd/7 means, for QEMU to inherit."""
+    return [int(path.name)] if path and path.is_relative_to("/dev/fd") else []
 
 
 class Plumbing:

@@ -19,7 +19,7 @@ from typing import Any
 from scratchlab.errors import GoneError, HostError
 from scratchlab.owner import start_time
 from scratchlab.vm import hardware
-from scratchlab.vm.plumbing import lines
+from scratchlab.vm.plumbing import lines, number_of
 from scratchlab.vm.qemu import Qemu
 from scratchlab.vm.qmp import Qmp
 from scratchlab.vm.registry import Registration
@@ -51,7 +51,7 @@ class Process:
                 [*qemu.command, *plumbing.words, *control, *words],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
                 # Ctrl-C in our terminal is for us: we end QEMU when we are done.
-                start_new_session=True, pass_fds=plumbing.inherited,
+                start_new_session=True, pass_fds=[*plumbing.inherited, *number_of(start.initrd)],
             )  # fmt: skip
         except OSError as error:
             raise HostError(f"QEMU does not start: {error}", "see `scratchlab vm doctor`") from None

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from scratchlab.errors import GoneError
-from scratchlab.vm import Machine, cache, registry, snapshot
+from scratchlab.vm import Machine, cache, image, qemu, registry, snapshot
+from scratchlab.vm.hardware import Hardware
 from tests.conftest import eventually, needs
 from tests.vm.machines import NOT_SLOW, SLOW, qemus
 
@@ -140,26 +141,39 @@ def test_ctrl_c_ends_a_command_and_leaves_the_machine_alone(machine: Machine) ->
 
 @pytest.fixture
 def own_cache(built: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of the test's own, with the same image, and a copy of the snapshot: to be damaged."""
+    """A cache of the test's own, with the same image, and a copy of the snapshots: to be damaged."""
     ours = cache.cache()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     mine = cache.cache()
     (mine / "images").symlink_to(ours / "images")
     shutil.copy(ours / "accelerator.json", mine)
-    with Machine.start() as machine:  # takes a snapshot of its own
-        machine.run(["true"])
+    subprocess.run(["cp", "-r", "--sparse=always", str(ours / "snapshots"), str(mine)], check=True)
     return mine
 
 
 def test_a_damaged_snapshot_is_told_and_taken_again(own_cache: Path) -> None:
-    for name in ("state", "ram", "snapshot.json", "disk"):
-        (taken,) = snapshot.snapshots().glob("[!.]*")
-        with (taken / name).open("r+b") as file:
-            file.truncate(100)
-        said: list[str] = []
-        with Machine.start(say=said.append) as machine:
-            assert machine.run(["echo", "here"]).out == "here"
-        assert said == [] if name == "snapshot.json" else said[0].startswith("no machine from a snapshot: "), name
+    for state in own_cache.glob("snapshots/*/state"):
+        with state.open("r+b") as file:
+            file.write(b"damage" * 100)
+    said: list[str] = []
+    with Machine.start(say=said.append) as machine:
+        assert machine.run(["echo", "here"]).out == "here"
+
+    assert [line.startswith("no machine from a snapshot: ") for line in said] == [True]
+    with Machine.start(say=said.append) as machine:
+        assert machine.run(["echo", "here"]).out == "here"
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("name", ["state", "ram", "disk", "snapshot.json"])
+def test_a_snapshot_that_was_cut_short_is_not_even_tried(own_cache: Path, name: str) -> None:
+    found, program = image.find(), qemu.find("x86_64")
+    assert found and program and snapshot.find(program, Hardware(), found)
+
+    for path in own_cache.glob(f"snapshots/*/{name}"):
+        os.truncate(path, 100)
+
+    assert not snapshot.find(program, Hardware(), found)
 
 
 def test_where_no_snapshot_can_be_taken_a_machine_boots(own_cache: Path) -> None:
@@ -172,17 +186,13 @@ def test_where_no_snapshot_can_be_taken_a_machine_boots(own_cache: Path) -> None
     assert said[-1] == "the machine boots, which takes some seconds"
 
 
-def test_a_snapshot_of_another_qemu_is_not_even_tried(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scratchlab.vm import qemu
-    from scratchlab.vm.hardware import Hardware
-    from scratchlab.vm.image import find
+def test_a_snapshot_of_another_qemu_or_for_another_machine_is_not_even_tried(built: None) -> None:
+    found, program = image.find(), qemu.find("x86_64")
+    assert found and program
 
-    image, program = find(), qemu.find("x86_64")
-    assert image and program
-
-    assert snapshot.find(program, Hardware(), image)
-    assert not snapshot.find(qemu.Qemu(program.command, "99.0"), Hardware(), image)
-    assert not snapshot.find(program, Hardware(memory=300), image)
+    assert snapshot.find(program, Hardware(), found)
+    assert not snapshot.find(qemu.Qemu(program.command, "99.0"), Hardware(), found)
+    assert not snapshot.find(program, Hardware(memory=300), found)
 
 
 # -- many -------------------------------------------------------------------------------------------------------------
@@ -220,4 +230,4 @@ def test_an_entry_that_somebody_damaged_harms_nobody(built: None) -> None:
     names = {entry.name for entry in registry.entries()}
 
     assert not names & set(texts)
-    assert not [path for name in texts if (path := registry.directory() / f"{name}.json").exists()]
+    assert not [name for name in texts if (registry.directory() / f"{name}.json").exists()]
