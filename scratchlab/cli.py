@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words:
         parser().print_help(sys.stderr)
         return 2
-    parsed = (vm_parser() if words[0] == "vm" else parser()).parse_args(words)
+    parsed = _vm_arguments(words) if words[0] == "vm" else parser().parse_args(words)
     command: Command = parsed.act
     try:
         status = command(parsed)
@@ -89,15 +89,15 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def vm_parser() -> argparse.ArgumentParser:
+def _vm_arguments(words: Sequence[str]) -> argparse.Namespace:
     """The words of `scratchlab vm`, apart: they are many, and no other command should wait for them."""
-    from scratchlab.vm.cli import add_commands
+    from scratchlab.vm.cli import add_commands, separated
 
     top = _Parser(prog="scratchlab")
     add_commands(
         top.add_subparsers(metavar="COMMAND", required=True).add_parser("vm", description=_VM[0].upper() + _VM[1:] + ".")
     )
-    return top
+    return top.parse_args(separated(words))
 
 
 class _Parser(argparse.ArgumentParser):

@@ -19,8 +19,9 @@ def test_one_is_root_in_a_machine_that_can_be_thrown_away():
     assert os.environ["SCRATCHLAB_MUST_WORK"] == "1"
 """
 BAD = """
+import os
 def test_that_fails():
-    open("/dev/kmsg", "w").write("<1>last words of the kernel")
+    os.write(os.open("/dev/kmsg", os.O_WRONLY), b"<1>last words of the kernel\\n")
     assert False, "as it should"
 """
 
