@@ -197,6 +197,7 @@ def boot(qemu: Qemu, hardware: Hardware, image: Image, open_network: bool, regis
 @contextmanager
 def initrd(image: Image) -> Iterator[Path]:
     """The image's first file system with today's library behind it, in a file while QEMU reads it."""
+    os.utime(image.directory / "image.json")  # it is of use
     content = image.initrd.read_bytes() + library.for_first_boot()
     with temporary(content) as path:
         yield path

@@ -17,7 +17,7 @@ from scratchlab.vm.guest import frames
 
 _CHUNK = 1 << 16
 _MOST_TYPED = 1 << 20  # bytes that wait for the command
-_ENVIRONMENT = ("PATH", "HOME", "LANG", "PYTHONPATH")
+_ENVIRONMENT = ("PATH", "HOME", "LANG", "PYTHONPATH", "JUPYTER_PATH")
 
 
 def run(connection: socket.socket, key: str) -> NoReturn:
