@@ -8,9 +8,8 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from scratchlab.errors import GoneError, HostError
-from scratchlab.vm import accelerator, image, library, qemu, registry, snapshot
+from scratchlab.vm import accelerator, hardware, image, library, qemu, registry, snapshot
 from scratchlab.vm.guest import frames
-from scratchlab.vm.hardware import Hardware
 from scratchlab.vm.link import Guest
 from scratchlab.vm.process import Process
 from scratchlab.vm.progress import Progress, silent
@@ -135,7 +134,7 @@ class Maker:
         self._network, self._progress, self._say = network, progress, say
         self._image = image.have(kind, progress)
         self._qemu = qemu.have(self._image.machine, progress)
-        self._parts = Hardware(self._image.machine, accelerator.choose(self._qemu, self._image), memory, cpus)
+        self._parts = hardware.Hardware(self._image.machine, accelerator.choose(self._qemu, self._image), memory, cpus)
 
     def restore(self, registration: registry.Registration) -> "Started":
         """A machine from the snapshot, or from a boot where that does not work."""
@@ -143,7 +142,7 @@ class Maker:
             taken = None
             try:
                 taken = snapshot.have(self._qemu, self._parts, self._image, self._progress)
-                return _greet(snapshot.restore(self._qemu, self._parts, taken, self._network, registration))
+                return self._greet(snapshot.restore(self._qemu, self._parts, taken, self._network, registration))
             except (HostError, GoneError) as error:
                 self._say(f"no machine from a snapshot: {error.message}")
                 if taken:
@@ -153,7 +152,18 @@ class Maker:
 
     def boot(self, registration: registry.Registration) -> "Started":
         """A machine that boots."""
-        return _greet(snapshot.boot(self._qemu, self._parts, self._image, self._network, registration))
+        return self._greet(snapshot.boot(self._qemu, self._parts, self._image, self._network, registration))
+
+    def _greet(self, process: Process) -> "Started":
+        """Make the machine one of its own: its key, its clock, its random numbers."""
+        key = secrets.token_hex(16)
+        resolver = hardware.RESOLVER if self._network else ""
+        try:
+            process.say(do="start", key=key, time=time.time(), seed=secrets.token_hex(64), resolver=resolver)
+            return Started(process, key, process.expect("started", _PATIENCE)["library"])
+        except BaseException:
+            process.stop()
+            raise
 
 
 class Started(NamedTuple):
@@ -162,17 +172,6 @@ class Started(NamedTuple):
     process: Process
     key: str
     library: str  # the hash of the library that it has
-
-
-def _greet(process: Process) -> Started:
-    """Make the machine one of its own: its key, its clock, its random numbers."""
-    key = secrets.token_hex(16)
-    try:
-        process.say(do="start", key=key, time=time.time(), seed=secrets.token_hex(64))
-        return Started(process, key, process.expect("started", _PATIENCE)["library"])
-    except BaseException:
-        process.stop()
-        raise
 
 
 def _free_port() -> int:
