@@ -24,7 +24,6 @@ import os
 import random
 import select
 import signal
-import socket
 import struct
 import subprocess
 import time
