@@ -6,10 +6,25 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeAlias
 
-from scratchlab import commands
 from scratchlab.errors import HostError, InputError, KernelError, ScratchlabError
 
 Command = Callable[[argparse.Namespace], int]
+
+
+class _Commands:
+    """The functions of commands.py, imported when one is called: `vm` works where that which containers need is missing."""
+
+    def __getattr__(self, name: str) -> Command:
+        def act(arguments: argparse.Namespace) -> int:
+            from scratchlab import commands
+
+            command: Command = getattr(commands, name)
+            return command(arguments)
+
+        return act
+
+
+commands = _Commands()
 
 _VM = "a virtual machine to be root on: start one, enter it, throw it away"
 

@@ -9,15 +9,12 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from scratchlab import journal
 from scratchlab.errors import GoneError, HostError, InputError, SandboxError
 
-if TYPE_CHECKING:
-    from scratchlab.journal import Entries
-
-# Each command imports what it needs itself: `scratchlab ps` should not wait for the network code, and `scratchlab vm` works
-# on systems that lack what a container is made of.
+# Each command imports what it needs itself: `scratchlab ps` should not wait for the network code.
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -89,8 +86,6 @@ def _attached(box: Any, words: tuple[str, ...], env: dict[str, str], workdir: st
 
 def _clean_before() -> None:
     """Take back what killed programs left. What cannot be taken back is a pity, and no reason not to run."""
-    from scratchlab import journal
-
     try:
         journal.clean()
     except SandboxError as error:
@@ -139,8 +134,6 @@ def attack(arguments: argparse.Namespace) -> int:
 
 def ps(_arguments: argparse.Namespace) -> int:
     """List what runs, one line each."""
-    from scratchlab import journal
-
     rows = [("NAME", "PID", "PORTS", "COMMAND")]
     for entries in journal.journals():
         facts = entries.facts
@@ -192,8 +185,6 @@ def _seconds(text: str) -> float:
 
 def _gone_within(seconds: float, name: str) -> bool:
     """Whether its journal is closed in time: then the owner has taken everything back."""
-    from scratchlab import journal
-
     deadline = time.monotonic() + seconds
     while any(entries.name == name and entries.alive for entries in journal.journals()):
         if time.monotonic() >= deadline:
@@ -210,9 +201,7 @@ def _children(pid: int) -> list[int]:
         return []
 
 
-def _running(name: str) -> "Entries":
-    from scratchlab import journal
-
+def _running(name: str) -> journal.Entries:
     alive = {entries.name: entries for entries in journal.journals() if entries.alive and "init" in entries.facts}
     if name not in alive:
         names = ", ".join(alive) or "none"
@@ -222,8 +211,6 @@ def _running(name: str) -> "Entries":
 
 def clean(_arguments: argparse.Namespace) -> int:
     """Take back what dead programs left, and say whose it was."""
-    from scratchlab import journal
-
     cleaned = journal.clean()
     print(*(f"cleaned {name}" for name in cleaned) if cleaned else ["nothing to clean"], sep="\n")
     return 0

@@ -20,7 +20,7 @@ _PATIENCE = 20.0
 
 @contextmanager
 def temporary(content: bytes) -> Iterator[Path]:
-    """A file with this content for QEMU to read, by a name that ends with us: a killed program leaves nothing behind.
+    """A file for QEMU to read, by a name that ends with us: a killed program leaves nothing behind.
 
     QEMU must inherit the file whose number is in its name.
     """

@@ -62,7 +62,7 @@ def key(qemu: Qemu, hardware: Hardware, image: Image) -> str:
 
 
 def possible(qemu: Qemu) -> bool:
-    """Whether a snapshot can be read here: from an open file, or by its name, which QEMU knows from 8.2 on."""
+    """Whether QEMU can read a snapshot here: from an open file; or by its name, from 8.2 on."""
     return can_inherit() or qemu.number >= (8, 2)
 
 
