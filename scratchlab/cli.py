@@ -6,10 +6,25 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeAlias
 
-from scratchlab import commands
 from scratchlab.errors import HostError, InputError, KernelError, ScratchlabError
 
 Command = Callable[[argparse.Namespace], int]
+
+
+class _Commands:
+    """The functions of commands.py, imported when one is called: `vm` works where that which containers need is missing."""
+
+    def __getattr__(self, name: str) -> Command:
+        def act(arguments: argparse.Namespace) -> int:
+            from scratchlab import commands
+
+            command: Command = getattr(commands, name)
+            return command(arguments)
+
+        return act
+
+
+commands = _Commands()
 
 _VM = "a virtual machine to be root on: start one, enter it, throw it away"
 
@@ -21,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words:
         parser().print_help(sys.stderr)
         return 2
-    parsed = (vm_parser() if words[0] == "vm" else parser()).parse_args(words)
+    parsed = _vm_arguments(words) if words[0] == "vm" else parser().parse_args(words)
     command: Command = parsed.act
     try:
         status = command(parsed)
@@ -35,6 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # from no system call of ours: a full disk behind our own output, a file that may not be read
         _discard_output()
         return _complain(HostError(str(error)))
+    except ModuleNotFoundError as error:
+        if error.name not in sys.stdlib_module_names:
+            raise
+        return _complain(
+            HostError(f"containers are a thing of Linux, and this system has no {error.name}", "scratchlab vm --help")
+        )
     except KeyboardInterrupt:
         return 130
 
@@ -83,15 +104,15 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def vm_parser() -> argparse.ArgumentParser:
+def _vm_arguments(words: Sequence[str]) -> argparse.Namespace:
     """The words of `scratchlab vm`, apart: they are many, and no other command should wait for them."""
-    from scratchlab.vm.cli import add_commands
+    from scratchlab.vm.cli import add_commands, separated
 
     top = _Parser(prog="scratchlab")
     add_commands(
         top.add_subparsers(metavar="COMMAND", required=True).add_parser("vm", description=_VM[0].upper() + _VM[1:] + ".")
     )
-    return top
+    return top.parse_args(separated(words))
 
 
 class _Parser(argparse.ArgumentParser):

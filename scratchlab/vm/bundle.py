@@ -10,12 +10,10 @@ import gzip
 import hashlib
 import io
 import json
-import os
 import re
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,10 +22,7 @@ from scratchlab.vm import cache
 from scratchlab.vm.image import Image, images
 from scratchlab.vm.progress import Progress, silent
 
-Reader = IO[bytes] | gzip.GzipFile
-
 _FILES = ("vmlinuz", "initrd", "disk")
-_CHUNK = 1 << 20
 _HINT = "copy it again, or have it exported again"
 
 
@@ -53,7 +48,7 @@ def _add(archive: tarfile.TarFile, path: Path, progress: Progress) -> str:
     sum_, done, total = hashlib.sha256(), 0, path.stat().st_size
     with tempfile.TemporaryFile() as packed:
         with path.open("rb") as reader, gzip.GzipFile("", "wb", 6, packed, 0) as writer:
-            for data in _chunks(reader):
+            for data in cache.chunks(reader):
                 sum_.update(data)
                 writer.write(data)
                 done += len(data)
@@ -108,24 +103,16 @@ def _unpack(archive: tarfile.TarFile, facts: dict[str, Any], aside: Path, source
         assert member  # a directory of that name would be none of ours
         with gzip.open(member) as reader, (aside / name).open("wb") as writer:
             progress(f"unpacking {name}", 0, 0)
-            found = _write_sparse(reader, writer)
+            found = _write(reader, writer)
         if found != facts["sha256"][name]:
             raise InputError(f"{source} is damaged: its {name} has another hash than it says", _HINT)
 
 
-def _write_sparse(reader: Reader, writer: IO[bytes]) -> str:
+def _write(reader: cache.Reader, writer: IO[bytes]) -> str:
     """Copy, with holes where there are zeros. Gives the hash of it all."""
     sum_ = hashlib.sha256()
-    for data in _chunks(reader):
+    for data in cache.chunks(reader):
         sum_.update(data)
-        if data.count(0) == len(data):
-            writer.seek(len(data), os.SEEK_CUR)
-        else:
-            writer.write(data)
+        cache.write_sparse(writer, data)
     writer.truncate()
     return sum_.hexdigest()
-
-
-def _chunks(reader: Reader) -> Iterator[bytes]:
-    while data := reader.read(_CHUNK):
-        yield data

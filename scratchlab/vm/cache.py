@@ -7,15 +7,21 @@
 Each directory grows under another name and gets its own in one rename(2): what has a name is complete.
 """
 
+import gzip
 import os
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from scratchlab.errors import HostError
 from scratchlab.owner import start_time
+
+Reader = IO[bytes] | gzip.GzipFile
+
+_CHUNK = 1 << 20
 
 
 def cache() -> Path:
@@ -78,12 +84,32 @@ def need_space(directory: Path, size: int, what: str) -> None:
 def locked(name: str) -> Iterator[None]:
     """One process at a time for what has this name; the kernel lets go when we die.  flock(2)"""
     with open(cache() / f"{name}.lock", "w") as file:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-        else:
+        try:
             import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
+        except ImportError:  # not this system's: then two may do the same work, and the second to finish gives way
+            yield
+            return
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def copy_sparse(source: Path, target: Path) -> None:
+    """Copy a file that is mostly holes, holes and all."""
+    with source.open("rb") as reader, target.open("wb") as writer:
+        for data in chunks(reader):
+            write_sparse(writer, data)
+        writer.truncate()
+
+
+def chunks(reader: Reader) -> Iterator[bytes]:
+    """What is left in a file, piece by piece."""
+    while data := reader.read(_CHUNK):
+        yield data
+
+
+def write_sparse(writer: IO[bytes], data: bytes) -> None:
+    """Write a piece, or leave a hole where it is all zeros; truncate() at the end makes the last hole.  lseek(2)"""
+    if data.count(0) == len(data):
+        writer.seek(len(data), os.SEEK_CUR)
+    else:
+        writer.write(data)

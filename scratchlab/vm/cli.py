@@ -1,7 +1,7 @@
 """The words of `scratchlab vm`."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from scratchlab.vm import commands
@@ -18,6 +18,20 @@ def add_commands(vm: argparse.ArgumentParser) -> None:
     _add_machines(add)
     _add_use(add)
     _add_image(add)
+
+
+# Ours, and whether a value follows. What comes after them is pytest's, whatever it looks like.
+_TEST_OPTIONS = {"-n": True, "--guests": True, "--memory": True, "--results": True, "--coverage": False}
+
+
+def separated(words: Sequence[str]) -> list[str]:
+    """The words with `--` between our options and pytest's, where it is `vm test`."""
+    ours = 2
+    if list(words[:2]) != ["vm", "test"] or {"-h", "--help"} & set(words[2:3]):
+        return list(words)
+    while ours < len(words) and (option := words[ours].partition("=")[0]) in _TEST_OPTIONS:
+        ours += 2 if _TEST_OPTIONS[option] and "=" not in words[ours] else 1
+    return [*words[:ours], "--", *words[ours:]]
 
 
 def _add(add: Subparsers, name: str, act: Command, help_: str) -> argparse.ArgumentParser:
@@ -61,6 +75,10 @@ def _add_use(add: Subparsers) -> None:
     copy = _add(add, "copy", commands.copy, "copy a file or directory into a machine, or out of it")
     copy.add_argument("source", metavar="[NAME:]SOURCE", help="a path; with the name of a machine, in that machine")
     copy.add_argument("target", metavar="[NAME:]DIRECTORY", help="where it is copied to, under its own name")
+    _add_test(add)
+
+
+def _add_test(add: Subparsers) -> None:
     test = _add(add, "test", commands.test, "run the tests of this checkout in machines, with no test left out")
     test.add_argument("-n", "--guests", type=int, default=2, metavar="N", help="how many machines share the work (2)")
     test.add_argument("--memory", default="1024", metavar="MB", help="memory of each (1024)")

@@ -163,7 +163,9 @@ def test(arguments: argparse.Namespace) -> int:
     if not 1 <= guests <= 32:
         raise InputError(f"--guests {guests}: not a number of machines", "one for each processor: -n 2")
     memory = _settings(arguments)["memory"]
-    run = Run(Path.cwd(), arguments.words, guests, memory, Path(arguments.results), arguments.coverage)
+    run = Run(
+        Path.cwd(), arguments.words[arguments.words[:1] == ["--"] :], guests, memory, Path(arguments.results), arguments.coverage
+    )
     return run.go(say)
 
 

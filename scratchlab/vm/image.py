@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from scratchlab.vm.progress import Progress, silent
 from scratchlab.vm.recipe import BOOT_MODULES, DEVICE_MODULES, Recipe, default_machine, release
 
 _DISK_SIZE = 2 << 30  # what the guest sees; it takes space on the host only where something is written
+_KEPT_UNUSED = 7 * 24 * 3600.0  # seconds
 WORK_SIZE = 1_500_000_000  # what a build needs for a while
 
 
@@ -109,7 +111,16 @@ def _build(recipe: Recipe, progress: Progress) -> Image:
     except OSError as error:
         raise HostError(f"building an image failed: {error}", "is the disk full? see df") from None
     shutil.rmtree(work, ignore_errors=True)
+    _forget_unused(recipe.machine)
     return Image.read(images() / recipe.hash)
+
+
+def _forget_unused(machine: str) -> None:
+    """Remove images of older recipes that nobody has started a machine from for a week. What was imported stays."""
+    for directory in images().glob("[!.]*"):
+        unused = (directory / "image.json").stat().st_mtime < time.time() - _KEPT_UNUSED
+        if unused and (old := Image.read(directory)).machine == machine and not old.facts.get("imported"):
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _fill(grown: Path, work: Path, recipe: Recipe, progress: Progress) -> Path:

@@ -2,155 +2,18 @@
 
 import io
 import json
-import selectors
 import socket
 import tarfile
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO
 
-from scratchlab.errors import GoneError, HostError, InputError, KernelError
+from scratchlab.errors import GoneError, HostError, InputError
 from scratchlab.finished import Finished, Kept, Sink
+from scratchlab.vm.conversation import Conversation, Session
 from scratchlab.vm.guest import frames
-
-_CHUNK = 1 << 16
-_GRACE = 2.0  # seconds between SIGTERM and SIGKILL
-_SIGTERM, _SIGKILL = 15, 9  # as Linux numbers them, whatever runs here
-
-
-class Ending(NamedTuple):
-    """How a command in the machine ended."""
-
-    status: int | None  # the exit status, or None if a signal ended it
-    signal: str | None  # such as "SIGKILL"
-    number: int = 0  # of the signal
-    note: str = ""  # what the guest knows about it
-
-    @property
-    def code(self) -> int:
-        """As a shell's `$?`."""
-        return self.status if self.status is not None else 128 + self.number
-
-
-class Session:
-    """One command that runs in the machine. It ends at the latest when this closes."""
-
-    def __init__(self, connection: socket.socket, gone: Callable[[], GoneError]) -> None:
-        self._connection, self._gone = connection, gone
-        self._frames = frames.Frames()
-        self._waiting: list[tuple[bytes, bytes]] = []
-        self._sending = threading.Lock()  # one thread may feed while another resizes
-
-    def __enter__(self) -> "Session":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Hang up."""
-        self._connection.close()
-
-    def fileno(self) -> int:
-        """To wait for with a selector."""
-        return self._connection.fileno()
-
-    def send(self, kind: bytes, data: bytes = b"") -> None:
-        """Send one frame."""
-        try:
-            with self._sending:
-                frames.send(self._connection, kind, data)
-        except OSError:
-            raise self._gone() from None
-
-    def feed(self, data: bytes) -> None:
-        """Give the command some input; none is its end."""
-        self.send(frames.INPUT, data)
-
-    def kill(self, number: int) -> None:
-        """Send a signal to the command and its children, by Linux's number."""
-        self.send(frames.SIGNAL, json.dumps({"signal": number}).encode())
-
-    def resize(self, rows: int, columns: int) -> None:
-        """Tell the command's terminal its new size."""
-        self.send(frames.SIGNAL, json.dumps({"size": [rows, columns]}).encode())
-
-    def receive(self) -> list[tuple[bytes, bytes]]:
-        """Wait for frames; more than one may come at once. Raises GoneError if the machine ends."""
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            return waiting
-        found: list[tuple[bytes, bytes]] = []
-        while not found:
-            try:
-                data = self._connection.recv(_CHUNK)
-            except OSError:
-                data = b""
-            if not data:
-                raise self._gone()
-            found = list(self._frames.feed(data))
-        return found
-
-    def started(self, argv: Sequence[str]) -> None:
-        """Wait until the command runs. Raises KernelError if it cannot."""
-        (_, body), *self._waiting = self.receive()
-        said = json.loads(body)
-        if "error" in said:
-            call, what, number = (said["error"][name] for name in ("call", "what", "errno"))
-            where = "in the machine, not on this computer" if call == "execve" else "the directory must exist in the machine"
-            raise KernelError(call, {"pathname": repr(what), "argv": str(list(argv))}, number, f"looked for {where}")
-
-
-class Conversation:
-    """The bytes of one command, both ways, and the clock."""
-
-    def __init__(self, session: Session, source: IO[bytes], outputs: Mapping[bytes, Callable[[bytes], Any]]) -> None:
-        self._session, self._source, self._outputs = session, source, outputs
-        self._data = source.read(_CHUNK)
-        self._events = selectors.EVENT_READ | selectors.EVENT_WRITE
-        self.timed_out = False
-
-    def until_ended(self, deadline: float | None = None) -> Ending:
-        """Carry input and output until the command ends; after the deadline, end it."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._session, self._events)
-            while True:
-                left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                ready = selector.select(left)
-                if deadline is not None and time.monotonic() >= deadline:
-                    self._session.kill(_SIGKILL if self.timed_out else _SIGTERM)
-                    self.timed_out, deadline = True, time.monotonic() + _GRACE
-                if ending := self._carry(ready[0][1] if ready else 0):
-                    return ending
-                selector.modify(self._session, self._events)
-
-    def _carry(self, ready: int) -> Ending | None:
-        if ready & selectors.EVENT_READ and (ending := _take(self._session, self._outputs)):
-            return ending
-        if ready & self._events & selectors.EVENT_WRITE:
-            self._session.feed(self._data)
-            if not self._data:  # that was the end of the input
-                self._events = selectors.EVENT_READ
-            self._data = self._data and self._source.read(_CHUNK)
-        return None
-
-
-def _take(session: Session, outputs: Mapping[bytes, Callable[[bytes], Any]]) -> Ending | None:
-    """Hand on what came, and give the command's ending if that was in it."""
-    for kind, body in session.receive():
-        if kind == frames.END:
-            return ending_of(json.loads(body))
-        outputs[kind](body)
-    return None
-
-
-def ending_of(said: Mapping[str, Any]) -> Ending:
-    """How the guest says that a command ended."""
-    note = "killed because the machine ran out of memory" if said.get("memory") else ""
-    return Ending(said.get("exit"), said.get("name"), said.get("signal", 0), note)
 
 
 class Guest:
@@ -241,10 +104,11 @@ class Guest:
             if ending.code:
                 raise HostError(f"could not copy {source} from the machine: {errors.text()}", "look with `scratchlab vm shell`")
             stream.seek(0)
-            _unpack_here(stream, to)
+            unpack_here(stream, to)
 
 
-def _unpack_here(stream: IO[bytes], to: Path) -> None:
+def unpack_here(stream: IO[bytes], to: Path) -> None:
+    """Unpack what came from a machine. Raises HostError for what does not fit below `to`."""
     # A guest is nobody's friend: its archive may want to write where we did not ask. The filter refuses that.
     try:
         with tarfile.open(fileobj=stream) as archive:

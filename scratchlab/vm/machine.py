@@ -5,12 +5,11 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from scratchlab.errors import GoneError, HostError
-from scratchlab.vm import accelerator, image, library, qemu, registry, snapshot
+from scratchlab.vm import accelerator, hardware, image, library, qemu, registry, snapshot
 from scratchlab.vm.guest import frames
-from scratchlab.vm.hardware import Hardware
 from scratchlab.vm.link import Guest
 from scratchlab.vm.process import Process
 from scratchlab.vm.progress import Progress, silent
@@ -23,13 +22,13 @@ Say = Callable[[str], Any]
 class Machine(Guest):
     """A machine of ours: it ends when this closes, or when our program does, however that is."""
 
-    def __init__(self, process: Process, registration: registry.Registration, key: str, library_there: str) -> None:
-        self._process, self._registration = process, registration
-        self._library_is_new = library_there != library.library_hash()
-        super().__init__(self.forward(frames.PORT), key, registration.name)
+    def __init__(self, started: "Started", registration: registry.Registration) -> None:
+        self._process, self._registration = started.process, registration
+        self._library_is_new = started.library != library.library_hash()
+        super().__init__(self.forward(frames.PORT), started.key, registration.name)
         if self._library_is_new:
             self.unpack(io.BytesIO(library.as_tar()), library.PLACE)
-        registration.add(port=self.port, key=key)
+        registration.add(port=self.port, key=self.key)
 
     @classmethod
     def start(
@@ -55,16 +54,13 @@ class Machine(Guest):
         """
         maker = Maker(kind, memory, cpus, network, progress, say)
         registration = registry.register(name, about=about, notebook=notebook, settings=settings)
-        process = None
+        started = None
         try:
-            process = maker.boot(registration) if cold else maker.restore(registration)
-            key = secrets.token_hex(16)
-            process.say(do="start", key=key, time=time.time(), seed=secrets.token_hex(64))
-            said = process.expect("started", _PATIENCE)
-            return cls(process, registration, key, said["library"])
+            started = maker.boot(registration) if cold else maker.restore(registration)
+            return cls(started, registration)
         except BaseException:
-            if process:
-                process.stop()
+            if started:
+                started.process.stop()
             registration.end()
             raise
 
@@ -138,25 +134,44 @@ class Maker:
         self._network, self._progress, self._say = network, progress, say
         self._image = image.have(kind, progress)
         self._qemu = qemu.have(self._image.machine, progress)
-        self._parts = Hardware(self._image.machine, accelerator.choose(self._qemu, self._image), memory, cpus)
+        self._parts = hardware.Hardware(self._image.machine, accelerator.choose(self._qemu, self._image), memory, cpus)
 
-    def restore(self, registration: registry.Registration) -> Process:
+    def restore(self, registration: registry.Registration) -> "Started":
         """A machine from the snapshot, or from a boot where that does not work."""
-        for _ in range(2):
+        for _ in range(2 if snapshot.possible(self._qemu) else 0):
             taken = None
             try:
                 taken = snapshot.have(self._qemu, self._parts, self._image, self._progress)
-                return snapshot.restore(self._qemu, self._parts, taken, self._network, registration)
+                return self._greet(snapshot.restore(self._qemu, self._parts, taken, self._network, registration))
             except (HostError, GoneError) as error:
                 self._say(f"no machine from a snapshot: {error.message}")
                 if taken:
                     snapshot.forget(taken.directory)  # damaged: another one is taken, once
-        self._say("booting instead, which takes some seconds")
+        self._say("the machine boots, which takes some seconds")
         return self.boot(registration)
 
-    def boot(self, registration: registry.Registration) -> Process:
+    def boot(self, registration: registry.Registration) -> "Started":
         """A machine that boots."""
-        return snapshot.boot(self._qemu, self._parts, self._image, self._network, registration)
+        return self._greet(snapshot.boot(self._qemu, self._parts, self._image, self._network, registration))
+
+    def _greet(self, process: Process) -> "Started":
+        """Make the machine one of its own: its key, its clock, its random numbers."""
+        key = secrets.token_hex(16)
+        resolver = hardware.RESOLVER if self._network else ""
+        try:
+            process.say(do="start", key=key, time=time.time(), seed=secrets.token_hex(64), resolver=resolver)
+            return Started(process, key, process.expect("started", _PATIENCE)["library"])
+        except BaseException:
+            process.stop()
+            raise
+
+
+class Started(NamedTuple):
+    """A machine that has become one of its own."""
+
+    process: Process
+    key: str
+    library: str  # the hash of the library that it has
 
 
 def _free_port() -> int:

@@ -8,22 +8,18 @@ All three end with us, and the guest powers off when its control line does. So a
 """
 
 import json
-import os
 import queue
 import re
 import signal
-import socket
 import subprocess
-import sys
-import tempfile
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
-from typing import IO, Any
+from typing import Any
 
 from scratchlab.errors import GoneError, HostError
 from scratchlab.owner import start_time
 from scratchlab.vm import hardware
+from scratchlab.vm.plumbing import lines, number_of
 from scratchlab.vm.qemu import Qemu
 from scratchlab.vm.qmp import Qmp
 from scratchlab.vm.registry import Registration
@@ -43,32 +39,40 @@ class Process:
         registration: Registration | None = None,
     ) -> None:
         self._errors = b""
+        self._qmp: Qmp | None = None
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.kernel_ending: dict[str, Any] | None = None
-        self._console, console = _console_file()
-        orders, words, theirs = _order_line()
-        inherited = [fd for fd in (console.fileno(), theirs) if fd is not None] if os.name == "posix" else []
-        adds = ["-add-fd", f"fd={console.fileno()},set=1"] if os.name == "posix" else []
-        path = "/dev/fdset/1" if os.name == "posix" else console.name
-        command = [*qemu.command, *adds, *hardware.words(parts, start, open_network, path), *words]
-        command += ["-chardev", "stdio,id=control,signal=off"]
+        plumbing = lines()
+        self._console = plumbing.console
+        words = hardware.words(parts, start, open_network, plumbing.console_path)
+        control = ["-chardev", "stdio,id=control,signal=off", "-mon", "chardev=orders,mode=control"]
         try:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
+                [*qemu.command, *plumbing.words, *control, *words],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
                 # Ctrl-C in our terminal is for us: we end QEMU when we are done.
-                start_new_session=True, pass_fds=inherited,
+                start_new_session=True, pass_fds=[*plumbing.inherited, *number_of(start.initrd)],
             )  # fmt: skip
         except OSError as error:
             raise HostError(f"QEMU does not start: {error}", "see `scratchlab vm doctor`") from None
         finally:
-            console.close()
-            if theirs is not None:
-                os.close(theirs)
-        if registration:
-            registration.add(qemu=self.pid, qemu_started=start_time(self.pid))
-        self.qmp = Qmp(orders)
-        for read in (self._read_events, self._read_errors):
-            threading.Thread(target=read, daemon=True).start()
+            plumbing.close_theirs()
+        self._readers = [threading.Thread(target=read, daemon=True) for read in (self._read_events, self._read_errors)]
+        for reader in self._readers:
+            reader.start()
+        try:
+            if registration:
+                registration.add(qemu=self.pid, qemu_started=start_time(self.pid))
+            self._qmp = Qmp(plumbing.connected())
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def qmp(self) -> Qmp:
+        """The line for orders."""
+        assert self._qmp
+        return self._qmp
 
     @property
     def pid(self) -> int:
@@ -163,29 +167,11 @@ class Process:
         """End it now, and let go of all that belonged to it."""
         self._process.kill()
         self._process.wait()
+        for reader in self._readers:
+            reader.join(5)
         for file in (self._process.stdin, self._process.stdout, self._process.stderr):
             if file:
                 with suppress(OSError):
                     file.close()
-        self.qmp.close()
-
-
-def _console_file() -> tuple[IO[bytes], IO[bytes]]:
-    """A file without a name, open for us to read and for QEMU to write; on Windows it has a name until it is closed."""
-    if os.name != "posix":
-        reader = tempfile.NamedTemporaryFile(prefix="scratchlab-")  # noqa: SIM115  as long as the machine
-        return reader, open(reader.name, "wb")
-    number, path = tempfile.mkstemp(prefix="scratchlab-")
-    try:
-        return os.fdopen(number, "rb"), open(path, "wb")
-    finally:
-        os.unlink(path)
-
-
-def _order_line() -> tuple[socket.socket, Sequence[str], int | None]:
-    """Our end of QMP, QEMU's words for its end, and the file that it inherits."""
-    if sys.platform != "win32":
-        ours, theirs = socket.socketpair()
-        fd = theirs.detach()
-        return ours, ["-chardev", f"socket,id=qmp,fd={fd}", "-mon", "chardev=qmp,mode=control"], fd
-    raise HostError("Windows is not supported yet")
+        if self._qmp:
+            self._qmp.close()

@@ -2,7 +2,7 @@
 
 import json
 import socket
-from typing import Any
+from typing import IO, Any
 
 from scratchlab.errors import GoneError, HostError
 
@@ -29,10 +29,16 @@ class Qmp:
             if "return" in answer:  # anything else is news that nobody asked for
                 return answer["return"]
 
-    def hand_over(self, name: str, fd: int) -> None:
-        """Give QEMU an open file, by a name for later orders.  unix(7), SCM_RIGHTS"""
-        socket.send_fds(self._connection, [b" "], [fd])
+    def file(self, name: str, file: IO[bytes]) -> str:
+        """An address by which QEMU reads or writes an open file of ours.
+
+        It is handed the file itself; or, where a system cannot do that, its name, which QEMU understands from 8.2 on.
+        """
+        if self._connection.family != getattr(socket, "AF_UNIX", None):
+            return f"file:{file.name}"
+        socket.send_fds(self._connection, [b" "], [file.fileno()])  # unix(7), SCM_RIGHTS
         self("getfd", fdname=name)
+        return f"fd:{name}"
 
     def close(self) -> None:
         """Hang up."""

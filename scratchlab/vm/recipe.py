@@ -21,7 +21,7 @@ PACKAGES = (
     "kmod", "e2fsprogs", "passwd", "login", "ca-certificates", "libstdc++6", "python3-minimal", "libpython3-stdlib",
     # what lessons look with, and what they load
     "iproute2", "iputils-ping", "nftables", "curl", "strace", "iperf3", "stress-ng", "libcap2-bin", "tmux", "socat", "less",
-    "psmisc", "lsof", "ncurses-base", "uidmap",
+    "psmisc", "lsof", "ncurses-base", "uidmap", "hostname", "linux-libc-dev",
     # the engines that Scratchlab is compared with, and what gives an ordinary user a network
     "runc", "crun", "bubblewrap", "passt", "slirp4netns",
 )  # fmt: skip
@@ -54,12 +54,15 @@ WHEELS = (
     "pytest>=8",
     "hypothesis>=6",
     "pexpect>=4.9",
+    "nbclient>=0.10",
+    "nbval>=0.11",
     "coverage",
 )
 
 # Left out of the image; all of it is documentation, or data for other uses than ours.
 LEFT_OUT = (
-    "opt/py/bin", "opt/py/share", "opt/py/debugpy*", "opt/py/tzdata*", "opt/py/*/tests",
+    "opt/py/bin", "opt/py/share/man", "opt/py/share/jupyter/nbextensions", "opt/py/share/jupyter/labextensions",
+    "opt/py/debugpy*", "opt/py/tzdata*", "opt/py/*/tests",
     "opt/py/jedi/third_party/django-stubs", "opt/py/jedi/third_party/typeshed/stubs", "usr/lib/python3*/test",
     "usr/lib/python3*/lib2to3", "usr/lib/python3*/idlelib", "usr/lib/python3*/ensurepip", "usr/lib/python3*/pydoc_data",
     "usr/lib/systemd", "usr/lib/udev", "usr/lib/*-linux-gnu/gconv", "usr/lib/*-linux-gnu/perl*", "usr/share/doc",

@@ -170,8 +170,8 @@ def _facts(path: Path) -> dict[str, Any]:
     """What a file says. One that is being written for the first time says nothing yet, and is not old either."""
     text, age = path.read_text(), time.time() - path.stat().st_mtime
     try:
-        facts: dict[str, Any] = json.loads(text)
-    except ValueError:
+        facts: dict[str, Any] = dict(json.loads(text))
+    except (ValueError, TypeError):
         me = os.getpid()
         return {"owner": me, "started": start_time(me), "boot": boot_id()} if age < 10 else {}
     return facts

@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from scratchlab.errors import HostError
 from scratchlab.vm import cache, library
 from scratchlab.vm.hardware import Hardware, Start
 from scratchlab.vm.image import Image
+from scratchlab.vm.plumbing import can_inherit, temporary
 from scratchlab.vm.process import Process
 from scratchlab.vm.progress import Progress, silent
 from scratchlab.vm.qemu import Qemu
@@ -32,6 +32,7 @@ from scratchlab.vm.registry import Registration
 
 _BOOT = 120.0  # seconds that a boot may take on a busy computer
 _LEAVE_OUT_MEMORY = "x-ignore-shared"  # the capability: memory that is a file need not be written to the state as well
+_KEPT_UNUSED = 7 * 24 * 3600.0  # seconds
 _SIZE = 700_000_000  # of one, at most
 
 
@@ -60,21 +61,38 @@ def key(qemu: Qemu, hardware: Hardware, image: Image) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def possible(qemu: Qemu) -> bool:
+    """Whether QEMU can read a snapshot here: from an open file; or by its name, from 8.2 on."""
+    return can_inherit() or qemu.number >= (8, 2)
+
+
 def find(qemu: Qemu, hardware: Hardware, image: Image) -> Snapshot | None:
     """The snapshot for these, or None."""
     directory = snapshots() / key(qemu, hardware, image)
     if not directory.is_dir():
         return None
     try:
-        return Snapshot(directory, json.loads((directory / "snapshot.json").read_text()))
-    except (OSError, ValueError):  # damaged
-        forget(directory)
-        return None
+        facts = json.loads((directory / "snapshot.json").read_text())
+        # Its content is not read, which would take longer than to use it; but one that was cut short shows here.
+        if all((directory / name).stat().st_size == size for name, size in facts["sizes"].items()):
+            return Snapshot(directory, facts)
+    except (OSError, ValueError, KeyError):
+        pass
+    forget(directory)
+    return None
 
 
 def forget(directory: Path) -> None:
     """Remove a snapshot that is of no use. Guests that run from it go on: they have its files open."""
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def _forget_unused() -> None:
+    """Remove snapshots that nobody has started from for a week: of an older library, or a QEMU that was replaced."""
+    for directory in snapshots().glob("[!.]*"):
+        used = directory / "snapshot.json"
+        if not used.exists() or used.stat().st_mtime < time.time() - _KEPT_UNUSED:
+            forget(directory)
 
 
 def have(qemu: Qemu, hardware: Hardware, image: Image, progress: Progress = silent) -> Snapshot:
@@ -91,9 +109,18 @@ def have(qemu: Qemu, hardware: Hardware, image: Image, progress: Progress = sile
 
 def _take(qemu: Qemu, hardware: Hardware, image: Image, progress: Progress) -> None:
     cache.remove_unfinished(snapshots())
+    _forget_unused()
     cache.need_space(cache.cache(), _SIZE, "taking a snapshot")
-    with cache.built_aside(snapshots() / key(qemu, hardware, image)) as place, initrd(image) as first:
-        _copy_sparse(image.disk, place / "disk")
+    try:
+        with cache.built_aside(snapshots() / key(qemu, hardware, image)) as place:
+            _fill(place, qemu, hardware, image, progress)
+    except OSError as error:
+        raise HostError(f"cannot write a snapshot: {error}", "is there room? see df, and XDG_CACHE_HOME") from None
+
+
+def _fill(place: Path, qemu: Qemu, hardware: Hardware, image: Image, progress: Progress) -> None:
+    cache.copy_sparse(image.disk, place / "disk")
+    with initrd(image) as first:
         start = Start(place / "disk", place / "ram", saves=True, kernel=image.kernel, initrd=first)
         process = Process(qemu, hardware, start)
         try:
@@ -106,18 +133,18 @@ def _take(qemu: Qemu, hardware: Hardware, image: Image, progress: Progress) -> N
             shares = _save(process, place / "state")
         finally:
             process.stop()
-        if not shares:
-            (place / "ram").unlink()
-        facts = {"shares_memory": shares, "library": library.library_hash(), "taken": time.time()}
-        (place / "snapshot.json").write_text(json.dumps(facts) + "\n")
+    if not shares:
+        (place / "ram").unlink()
+    sizes = {path.name: path.stat().st_size for path in place.iterdir()}
+    facts = {"image": image.name, "shares_memory": shares, "library": library.library_hash(), "sizes": sizes}
+    (place / "snapshot.json").write_text(json.dumps(facts) + "\n")
 
 
 def _save(process: Process, state: Path) -> bool:
     """Write the machine's state to a file, and say whether its memory could be left out."""
     shares = can_leave_out_memory(process)
     with state.open("wb") as file:
-        process.qmp.hand_over("state", file.fileno())
-    process.qmp("migrate", uri="fd:state")
+        process.qmp("migrate", uri=process.qmp.file("state", file))
     _wait_for_migration(process)
     process.qmp("quit")
     return shares
@@ -146,8 +173,8 @@ def restore(qemu: Qemu, hardware: Hardware, found: Snapshot, open_network: bool,
         if found.facts["shares_memory"]:
             can_leave_out_memory(process)
         with (found.directory / "state").open("rb") as file:
-            process.qmp.hand_over("state", file.fileno())
-        process.qmp("migrate-incoming", uri="fd:state")
+            process.qmp("migrate-incoming", uri=process.qmp.file("state", file))
+        os.utime(found.directory / "snapshot.json")
     except BaseException:
         process.stop()
         raise
@@ -170,21 +197,7 @@ def boot(qemu: Qemu, hardware: Hardware, image: Image, open_network: bool, regis
 @contextmanager
 def initrd(image: Image) -> Iterator[Path]:
     """The image's first file system with today's library behind it, in a file while QEMU reads it."""
-    number, name = tempfile.mkstemp(prefix="scratchlab-initrd-")
-    try:
-        with open(number, "wb") as file:
-            file.write(image.initrd.read_bytes() + library.for_first_boot())
-        yield Path(name)
-    finally:
-        os.unlink(name)
-
-
-def _copy_sparse(source: Path, target: Path) -> None:
-    """Copy a file that is mostly holes, holes and all.  lseek(2), SEEK_DATA"""
-    with source.open("rb") as reader, target.open("wb") as writer:
-        writer.truncate(source.stat().st_size)
-        while data := reader.read(1 << 20):
-            if data.count(0) == len(data):
-                writer.seek(len(data), os.SEEK_CUR)
-            else:
-                writer.write(data)
+    os.utime(image.directory / "image.json")  # it is of use
+    content = image.initrd.read_bytes() + library.for_first_boot()
+    with temporary(content) as path:
+        yield path

@@ -8,8 +8,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from scratchlab.errors import HostError, ScratchlabError
+from scratchlab.vm.conversation import Ending, Session, ending_of
 from scratchlab.vm.guest import frames
-from scratchlab.vm.link import Ending, Guest, Session, ending_of
+from scratchlab.vm.link import Guest
 
 _CHUNK = 1 << 16
 _SIGINT = 2

@@ -104,7 +104,8 @@ class Run(NamedTuple):
             fetched.rmdir()
 
     def _keep_console(self, machine: Machine, number: int) -> None:
-        (self.results / f"console-{number}.log").write_text(machine.console())
+        kernel = machine.run(["dmesg"]).out if machine.alive else ""
+        (self.results / f"console-{number}.log").write_text(machine.console() + kernel + "\n")
 
 
 _printing = threading.Lock()

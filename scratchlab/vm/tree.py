@@ -86,7 +86,8 @@ def keep_modules(tree: Path, wanted: Sequence[str]) -> None:
             _unsign(path)
         else:
             path.unlink()
-    run_tool(tree, "depmod", "-b", str(tree), root.name)
+    if runs_here(tree):  # else the guest does it, when it boots for the first time
+        run_tool(tree, "depmod", "-b", str(tree), root.name)
 
 
 def modules_directory(tree: Path) -> Path:
@@ -160,7 +161,10 @@ def run_tool(tree: Path, name: str, *words: str) -> None:
 
 def runs_here(tree: Path) -> bool:
     """Whether this machine can run the tree's programs."""
-    return subprocess.run(_own(tree, "true"), capture_output=True, check=False).returncode == 0 if loader(tree) else False
+    try:
+        return bool(loader(tree)) and subprocess.run(_own(tree, "true"), capture_output=True, check=False).returncode == 0
+    except OSError:  # of another kind of processor
+        return False
 
 
 def python_of(tree: Path) -> str:
@@ -176,16 +180,21 @@ def own_python(tree: Path) -> list[str]:
 def _own(tree: Path, name: str) -> list[str]:
     places = [tree / "usr" / place / name for place in ("bin", "sbin")]
     program = next(path for path in places if path.is_symlink() or path.exists())
-    while program.is_symlink():  # one such as /bin/kmod is meant below the tree, and not on this machine
-        program = Path(os.path.join(program.parent, os.readlink(program)).replace("//", "/"))
-        program = program if program.is_relative_to(tree) else tree / program.relative_to("/")
     libraries = ":".join(str(path) for path in (tree / "usr/lib").glob("*-linux-gnu"))
-    return [str(loader(tree)), "--argv0", name, "--library-path", libraries, str(program)]
+    return [str(loader(tree)), "--argv0", name, "--library-path", libraries, str(_followed(tree, program))]
 
 
 def loader(tree: Path) -> Path | None:
     """The tree's program loader.  ld.so(8)"""
-    return next((path.resolve() for path in (tree / "usr").glob("lib*/ld-linux*.so.*")), None)
+    return next((_followed(tree, path) for path in (tree / "usr").glob("lib*/ld-linux*.so.*")), None)
+
+
+def _followed(tree: Path, path: Path) -> Path:
+    """Where links lead to. One to /bin/kmod means that of the tree, and not this machine's."""
+    while path.is_symlink():
+        path = Path(os.path.normpath(path.parent / os.readlink(path)))
+        path = path if path.is_relative_to(tree) else tree / path.relative_to("/")
+    return path
 
 
 def _on_this_machine(name: str) -> str:

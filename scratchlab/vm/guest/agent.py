@@ -7,7 +7,7 @@ The control line is a virtio serial port, whose other end is QEMU's own standard
     {"do": "warm"}                               ->                                        run each tool once
                                                  <-  {"event": "warm"}
     {"do": "start", "key": "…", "time": 1.5e9,
-     "seed": "hex", "hostname": "lab"}           ->                                        another machine from here on
+     "seed": "hex", "resolver": ""}              ->                                        another machine from here on
                                                  <-  {"event": "started", "library": "…"}  the hash of the library here
     {"do": "kernel", "key": "…", "env": {…},
      "cwd": "/root", "library": "…"}             ->                                        the Jupyter kernel goes on
@@ -24,7 +24,6 @@ import os
 import random
 import select
 import signal
-import socket
 import struct
 import subprocess
 import time
@@ -94,11 +93,12 @@ class Agent:
         subprocess.run(["sh", str(Path(__file__).with_name("warm.sh"))], check=False)
         self._say(event="warm")
 
-    def start(self, key: str, time: float, seed: str, hostname: str = "lab") -> None:
+    def start(self, key: str, time: float, seed: str, resolver: str = "") -> None:
         """Become a machine of its own: no two that are restored from one snapshot may be alike."""
         set_clock(time)
         reseed(bytes.fromhex(seed))
-        socket.sethostname(hostname)
+        # Without a network there is no name server either: one that does not answer costs five seconds for each name.
+        Path("/etc/resolv.conf").write_text(f"nameserver {resolver}\n" if resolver else "")
         self._key = key
         library = Path("/opt/scratchlab/hash")
         self._say(event="started", library=library.read_text() if library.exists() else "")

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # The guest's first program, on its own disk: mounts, modules, network; then pid 1 goes on as agent.py.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
-export PYTHONPATH=/opt/scratchlab:/opt/py
+export PYTHONPATH=/opt/scratchlab:/opt/py JUPYTER_PATH=/opt/py/share/jupyter
 
 busybox mount -t proc proc /proc
 busybox mount -t sysfs sysfs /sys
@@ -25,6 +25,9 @@ fi
 busybox chown 1000:1000 /home/student
 busybox chmod 1777 /tmp /var/tmp
 busybox chmod 640 /etc/shadow
+
+# The same where the image was built on another kind of processor.
+[ -e "/lib/modules/$(busybox uname -r)/modules.dep" ] || /sbin/depmod
 
 while read -r module; do busybox insmod "$module"; done </etc/modules-to-load
 

@@ -17,15 +17,14 @@ from scratchlab.vm.guest import frames
 
 _CHUNK = 1 << 16
 _MOST_TYPED = 1 << 20  # bytes that wait for the command
-_ENVIRONMENT = ("PATH", "HOME", "LANG", "PYTHONPATH")
+_ENVIRONMENT = ("PATH", "HOME", "LANG", "PYTHONPATH", "JUPYTER_PATH")
 
 
 def run(connection: socket.socket, key: str) -> NoReturn:
     """Serve one connection, and end."""
     status = 1
     try:
-        for number in (signal.SIGCHLD, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         Session(connection, key).serve()
         status = 0
     except (OSError, ValueError) as error:  # the host hung up, or it was not our host
@@ -62,6 +61,10 @@ class Session:
         _, status = os.waitpid(self._pid, 0)
         self._drain()
         self._send(frames.END, json.dumps(ending_of(status, killed_for_memory() > before)).encode())
+        # Closing now, with input unread, would reset the connection, and the end would be lost on its way.  tcp(7)
+        self._connection.shutdown(socket.SHUT_WR)
+        while self._connection.recv(_CHUNK):
+            pass
 
     def _send(self, kind: bytes, data: bytes = b"") -> None:
         frames.send(self._connection, kind, data)
@@ -204,6 +207,7 @@ def _execute(argv: list[str], env: dict[str, str], cwd: str, ends: list[int], te
     call = "setsid"
     try:
         os.setsid()
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and so would every command
         for number, fd in enumerate(ends):
             os.dup2(fd, number)
         if terminal:

@@ -1,0 +1,241 @@
+"""However a machine ends, or its program does, or what it starts from: a clear message, and nothing left."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scratchlab.errors import GoneError
+from scratchlab.vm import Machine, cache, image, qemu, registry, snapshot
+from scratchlab.vm.hardware import Hardware
+from tests.conftest import eventually, needs
+from tests.vm.machines import NOT_SLOW, SLOW, qemus
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# -- the guest ends ---------------------------------------------------------------------------------------------------
+
+ENDS = {
+    "panic": ("echo c >/proc/sysrq-trigger", "its kernel panicked: sysrq triggered crash"),
+    "reboot": ("busybox reboot -f", "it powered off or rebooted"),
+    "power off": ("busybox poweroff -f; sleep 1; echo o >/proc/sysrq-trigger", "it powered off or rebooted"),
+}
+
+
+@pytest.mark.parametrize("command, cause", ENDS.values(), ids=ENDS)
+def test_a_machine_that_ends_says_how(machine: Machine, command: str, cause: str) -> None:
+    with pytest.raises(GoneError, match=f"the machine has ended: {cause}"):
+        machine.run(["sh", "-c", f"{command}; sleep 60"])
+
+    assert not machine.alive
+
+
+def test_a_command_that_eats_all_memory_is_told_and_the_machine_goes_on(machine: Machine) -> None:
+    done = machine.run(["python3", "-c", "b = [bytearray(b'x' * (1 << 20)) for _ in range(2000)]"])
+
+    assert done.signal == "SIGKILL"
+    assert done.note == "killed because the machine ran out of memory"
+    assert machine.run(["echo", "here"]).out == "here"
+
+
+def test_killing_process_1_of_a_machine_does_nothing(machine: Machine) -> None:
+    machine.run(["sh", "-c", "kill -9 1"])
+
+    assert machine.run(["echo", "here"]).out == "here"
+
+
+def test_a_qemu_that_is_killed_is_told(machine: Machine) -> None:
+    os.kill(machine.pid, signal.SIGKILL)
+
+    with pytest.raises(GoneError, match="QEMU was killed by SIGKILL"):
+        machine.run(["true"])
+
+
+def test_a_qemu_that_stands_still_for_a_while_carries_on(machine: Machine) -> None:
+    os.kill(machine.pid, signal.SIGSTOP)
+    time.sleep(0.5)  # that while
+    os.kill(machine.pid, signal.SIGCONT)
+
+    assert machine.run(["echo", "here"]).out == "here"
+
+
+# -- our program ends -------------------------------------------------------------------------------------------------
+
+# A program that says how far it has come, to be killed there.
+_PROGRAM = """
+from scratchlab.vm import Machine
+print("begin", flush=True)
+with Machine.start(cold={cold}) as machine:
+    print("started", flush=True)
+    machine.run(["sh", "-c", "echo running; sleep 1000"], stream=lambda text: print(text, end="", flush=True))
+"""
+
+
+@contextmanager
+def program(says: str, cold: bool = False) -> Iterator["subprocess.Popen[str]"]:
+    """A program with a machine, when it has said this."""
+    command = [sys.executable, "-c", _PROGRAM.format(cold=cold)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout
+    try:
+        while (line := process.stdout.readline().strip()) != says:
+            assert line, process.communicate()
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def machines_of(pid: int) -> set[str]:
+    return {entry.name for entry in registry._read_all() if entry.facts.get("owner") == pid}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize("says", ["begin", "started", "running"])
+def test_a_program_that_is_killed_takes_its_machine_with_it(built: None, says: str, number: int) -> None:
+    with program(says) as process:
+        process.send_signal(number)
+        process.wait(20)
+        mine = qemus(process.pid)
+
+        # A look at the list ends what a killed program left in the middle of a start; the rest ends by itself.
+        assert not eventually(lambda: (registry.clean() and None) or machines_of(process.pid), set())
+        assert eventually(lambda: [pid for pid in mine if Path(f"/proc/{pid}").exists()], []) == []
+
+
+def test_a_program_that_is_killed_while_its_machine_boots_takes_it_along(built: None) -> None:
+    with program("begin", cold=True) as process:
+        found = eventually(lambda: bool(qemus(process.pid)), True)
+        mine = qemus(process.pid)
+        process.kill()
+        process.wait(20)
+
+        assert found and mine
+        registry.clean()
+        assert eventually(lambda: [pid for pid in mine if Path(f"/proc/{pid}").exists()], []) == []
+
+
+def test_ctrl_c_ends_a_command_and_leaves_the_machine_alone(machine: Machine) -> None:
+    # As in a notebook: the signal comes while we wait for the command.
+    def interrupt(text: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        machine.run(["sh", "-c", "echo running; sleep 1000"], stream=interrupt)
+
+    assert not eventually(lambda: machine.run(["pgrep", "-fx", "sleep 1000"]).ok, False)
+
+
+# -- what it starts from is damaged -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_cache(built: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own, with the same image, and a copy of the snapshots: to be damaged."""
+    ours = cache.cache()
+    taken = _snapshot()
+    assert taken
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    mine = cache.cache()
+    (mine / "images").symlink_to(ours / "images")
+    shutil.copy(ours / "accelerator.json", mine)
+    (mine / "snapshots").mkdir()
+    subprocess.run(["cp", "-r", "--sparse=always", str(taken.directory), str(mine / "snapshots")], check=True)
+    return mine
+
+
+def _snapshot() -> snapshot.Snapshot | None:
+    found, program = image.find(), qemu.find("x86_64")
+    assert found and program
+    return snapshot.find(program, Hardware(), found)
+
+
+def test_a_damaged_snapshot_is_told_and_taken_again(own_cache: Path) -> None:
+    for state in own_cache.glob("snapshots/*/state"):
+        with state.open("r+b") as file:
+            file.write(b"damage" * 100)
+    said: list[str] = []
+    with Machine.start(say=said.append) as machine:
+        assert machine.run(["echo", "here"]).out == "here"
+
+    assert [line.startswith("no machine from a snapshot: ") for line in said] == [True]
+    with Machine.start(say=said.append) as machine:
+        assert machine.run(["echo", "here"]).out == "here"
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("name", ["ram", "snapshot.json"])
+def test_a_snapshot_that_was_cut_short_is_not_even_tried(own_cache: Path, name: str) -> None:
+    assert _snapshot()
+
+    for path in own_cache.glob(f"snapshots/*/{name}"):
+        os.truncate(path, 100)
+
+    assert not _snapshot()
+
+
+def test_where_no_snapshot_can_be_taken_a_machine_boots(own_cache: Path) -> None:
+    shutil.rmtree(own_cache / "snapshots")
+    (own_cache / "snapshots").write_text("not a directory")
+    said: list[str] = []
+    with Machine.start(say=said.append) as machine:
+        assert machine.run(["echo", "here"]).out == "here"
+
+    assert said[-1] == "the machine boots, which takes some seconds"
+
+
+def test_a_snapshot_of_another_qemu_or_for_another_machine_is_not_even_tried(built: None) -> None:
+    found, program = image.find(), qemu.find("x86_64")
+    assert found and program
+
+    assert snapshot.find(program, Hardware(), found)
+    assert not snapshot.find(qemu.Qemu(program.command, "99.0"), Hardware(), found)
+    assert not snapshot.find(program, Hardware(memory=300), found)
+
+
+# -- many -------------------------------------------------------------------------------------------------------------
+
+
+def many(count: int) -> None:
+    with ThreadPoolExecutor(count) as pool:
+        machines = list(pool.map(lambda _: Machine.start(), range(count)))
+        try:
+            said = list(pool.map(lambda machine: machine.run(["cat", "/proc/sys/kernel/random/uuid"]).out, machines))
+            listed = {entry.name for entry in registry.entries()}
+        finally:
+            for machine in machines:
+                machine.close()
+
+    assert len(set(said)) == count
+    assert {machine.name for machine in machines} <= listed
+
+
+def test_five_machines_start_at_once(built: None) -> None:
+    many(5)
+
+
+@needs(SLOW, NOT_SLOW)
+def test_twenty_machines_start_at_once(built: None) -> None:
+    many(20)
+
+
+def test_an_entry_that_somebody_damaged_harms_nobody(built: None) -> None:
+    texts: dict[str, Any] = {"damaged-1": "{", "damaged-2": "[]", "damaged-3": json.dumps({"qemu": 1, "qemu_started": 1})}
+    for name, text in texts.items():
+        path = registry.directory() / f"{name}.json"
+        path.write_text(text)
+        os.utime(path, (1, 1))
+    names = {entry.name for entry in registry.entries()}
+
+    assert not names & set(texts)
+    assert not [name for name in texts if (registry.directory() / f"{name}.json").exists()]
