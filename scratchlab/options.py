@@ -47,7 +47,10 @@ def name_servers(own_network: str, root: str) -> list[Step]:
 
 def _check_ports(publish: Sequence[str], own_network: str) -> None:
     if publish and own_network in ("none", "host"):
-        raise InputError(f"--publish needs a network of its own, and --network is {own_network}", "leave out --network")
+        raise InputError(
+            f"--publish needs a network of its own, and --network is {own_network}",
+            "leave out --network; where a note says why there is none, do what it says",
+        )
     ports = [network.parse_publish(text)._replace(container=0) for text in publish]
     if twice := [str(port.host) for number, port in enumerate(ports) if port in ports[:number]]:
         raise InputError(f"--publish: port {', '.join(twice)} of the host is given twice", "a port can lead to one place")

@@ -7,6 +7,8 @@ from scratchlab.doctor.attempt import Attempt, scratch
 from scratchlab.errors import HostError
 from scratchlab.journal import Journal
 from scratchlab.rootfs import create
+from scratchlab.vm import accelerator, image, qemu
+from scratchlab.vm.recipe import default_machine
 
 _KVM_CREATE_VM = 0xAE01  # linux/kvm.h
 
@@ -25,6 +27,10 @@ def _kvm() -> None:
     except OSError as error:
         raise HostError(f"/dev/kvm: {error.strerror}", "switch on virtualization in the firmware; join the group kvm") from None
     os.close(fcntl.ioctl(fd, _KVM_CREATE_VM, 0))
+    # Inside some virtual machines it answers all this, and then a guest stands still. Only a boot tells, which wants an image.
+    program, built = qemu.find(default_machine()), image.find(default_machine())
+    if program and built and accelerator.choose(program, built) == accelerator.EMULATION:
+        raise HostError("/dev/kvm opens, and a guest does not boot on it", "nothing: guests are emulated")
 
 
 ATTEMPTS = [
