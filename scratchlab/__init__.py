@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from scratchlab import views as views
     from scratchlab.container import Container as Container
     from scratchlab.errors.explanation import explain as explain
+    from scratchlab.lessons import Lesson as Lesson
     from scratchlab.observe import Snapshot as Snapshot
     from scratchlab.observe.diff import diff as diff
     from scratchlab.peers import compare as compare
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 # The public names, and the module that each is in; "" for what is a module itself.
 _HOMES = {
     "Container": "container",
+    "Lesson": "lessons",
     "Sandbox": "sandbox",
     "Snapshot": "observe",
     "ablate": "trials",

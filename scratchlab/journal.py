@@ -40,6 +40,7 @@ UNDO = {
     "mount_point": "scratchlab.shared:release_mount_point",
     "file": "scratchlab.journal:remove_file",
     "lab": "scratchlab.trials.lab:remove_directory",
+    "folder": "scratchlab.lessons.folder:remove",
 }
 
 

@@ -31,6 +31,10 @@ class ScratchlabError(Exception):
     def __str__(self) -> str:
         return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it: the message. The way through our code, to where a kernel refused, explains nothing."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class StageError(ScratchlabError):
     """A stage cannot be applied to this process, or not yet."""

@@ -1,0 +1,11 @@
+"""Lessons: predict, check, hint, jump, progress, for the notebooks; and the exercises and false beliefs that they use."""
+
+from scratchlab.lessons.beliefs import BELIEFS, Belief
+from scratchlab.lessons.exercise import Claim, Exercise, Finding
+from scratchlab.lessons.lesson import Lesson
+from scratchlab.lessons.outline import Outline, numbers, outline
+from scratchlab.lessons.predict import Prediction, unattended
+
+__all__ = [
+    "BELIEFS", "Belief", "Claim", "Exercise", "Finding", "Lesson", "Outline", "Prediction", "numbers", "outline", "unattended",
+]  # fmt: skip

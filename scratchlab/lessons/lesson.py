@@ -1,0 +1,160 @@
+"""A lesson as a notebook holds it: sandboxes, predictions, checks, hints, and a report at the end that nothing is left."""
+
+import inspect
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from textwrap import dedent
+from typing import Any, NamedTuple
+
+from scratchlab.attacks import weaknesses
+from scratchlab.errors import InputError
+from scratchlab.lessons import progress
+from scratchlab.lessons.beliefs import BELIEFS, Question
+from scratchlab.lessons.exercise import Exercise, Finding
+from scratchlab.lessons.folder import Folder
+from scratchlab.lessons.leaks import Before, Leaks
+from scratchlab.lessons.outline import numbers, outline
+from scratchlab.lessons.predict import Prediction
+from scratchlab.lessons.progress import Progress
+from scratchlab.lessons.hosts import shared_host
+from scratchlab.sandbox import Sandbox
+from scratchlab.stages import step
+
+
+class Lesson:
+    """One lesson, by number: `Lesson("07")`. An exercise's answer is looked up by name in `names`, the cell's own variables."""
+
+    def __init__(self, number: str, names: Mapping[str, Any] | None = None) -> None:
+        self.number, self.outline = number, outline(number)
+        self._names = sys._getframe(1).f_globals if names is None else names
+        self._boxes: list[Sandbox] = []
+        self._folder: Folder | None = None
+        self._host: Sandbox | None = None
+        self._seen: Counter[tuple[str, int]] = Counter()  # how many hints, by exercise and by how far the answer had come
+        self._tried: Counter[str] = Counter()
+        self._before = Before.now()
+
+    def __repr__(self) -> str:
+        names = ", ".join(exercise.name for exercise in self.outline.exercises)
+        return f"Lesson {self.number}: {self.outline.title}, {self.outline.minutes} minutes\n  exercise: {names}"
+
+    # -- something to work on -----------------------------------------------------------------------------------------
+
+    def sandbox(self) -> Sandbox:
+        """A process with nothing isolated yet."""
+        box = Sandbox(f"lesson-{self.number}")
+        self._boxes.append(box)
+        if self.outline.shared_host:
+            box.play([step(weaknesses.stand_on, f"/proc/{self.host.pid}/ns/mnt")])
+        return box
+
+    @property
+    def host(self) -> Sandbox:
+        """A host to throw away: a process with a mount table of its own, in which every mount is shared."""
+        if self._host is None or self._host.closed:
+            self._host = shared_host()
+            self._boxes.append(self._host)
+        return self._host
+
+    @property
+    def folder(self) -> Path:
+        """A folder for this lesson's files, gone when it is closed."""
+        self._folder = self._folder or Folder.make(self.number)
+        return self._folder.path
+
+    def goto(self, point: str) -> Sandbox:
+        """A sandbox that has come as far as a point of the lesson. The sandboxes before it are closed."""
+        if point not in self.outline.points:
+            raise InputError(f"lesson {self.number} has no point {point!r}", f"there is {', '.join(self.outline.points) or 'none'}")
+        for box in self._boxes:
+            if box is not self._host:
+                box.close()
+        box = self.sandbox()
+        box.play(self.outline.points[point])
+        return box
+
+    # -- questions ----------------------------------------------------------------------------------------------------
+
+    def predict(self, question: str, options: Mapping[str, Any] | Sequence[str]) -> Prediction:
+        """Ask before the run; `reveal(value)` afterwards sets the guess beside what the kernel said."""
+        return Prediction(question, options, lambda right: progress.guessed(self.number, right))
+
+    def belief(self, name: str) -> Question:
+        """A question about what many believe; `reveal()` makes the experiment."""
+        if name not in BELIEFS:
+            raise InputError(f"nobody believes {name!r}", f"there is {', '.join(BELIEFS)}")
+        return Question(BELIEFS[name], lambda right: progress.guessed(self.number, right))
+
+    def ask(self, name: str) -> "Text":
+        """What an exercise asks for."""
+        return Text(dedent(self.outline.exercise(name).ask).strip())
+
+    def check(self, name: str) -> Finding:
+        """Let the answer do its work in a fresh sandbox, and judge it by what the kernel says."""
+        exercise = self.outline.exercise(name)
+        found = exercise.examine(self._names.get(exercise.answer))
+        self._tried[name] += 1
+        if found.done:
+            progress.solved(self.number, name)
+        return found
+
+    def hint(self, name: str) -> "Text":
+        """One hint more, for the point that the answer has reached by now."""
+        exercise = self.outline.exercise(name)
+        found = exercise.examine(self._names.get(exercise.answer))
+        if found.done:
+            return Text(f"{name} is done: no hint is needed")
+        state = name, found.number
+        self._seen[state] += 1
+        number = min(self._seen[state], len(found.hints))
+        last = "" if number < len(found.hints) else f'\n(that is the last hint here; after a try, lesson.solution("{name}"))'
+        return Text(f"hint {number} of {len(found.hints)}: {found.hints[number - 1]}{last}")
+
+    def solution(self, name: str) -> "Solution":
+        """Our own answer, as a function and as its source. Raises InputError before you have tried."""
+        exercise = self.outline.exercise(name)
+        if not self._tried[name] or not any(exercise_name == name for exercise_name, _ in self._seen):
+            raise InputError("a solution that you have not looked for teaches little", f'first lesson.check("{name}"), then lesson.hint("{name}")')
+        return Solution(exercise)
+
+    def progress(self) -> Progress:
+        """What you have done in all lessons."""
+        record, rows = progress.read(), []
+        for number in numbers():
+            entry, of = record.get(number, {}), outline(number)
+            done = {each.name for each in of.exercises} & {*entry.get("exercises", [])}
+            rows.append((number, of.title, len(done), len(of.exercises), *entry.get("guesses", [0, 0])))
+        return Progress(tuple(rows))
+
+    # -- ending -------------------------------------------------------------------------------------------------------
+
+    def close(self) -> Leaks:
+        """Close everything of this lesson, and report what is left on the host."""
+        for box in reversed(self._boxes):
+            box.close()
+        if self._folder:
+            self._folder.close()
+        boxes, folder = self._boxes, self._folder
+        self._boxes, self._folder = [], None
+        return self._before.leaks(boxes, folder.path if folder else None)
+
+
+class Text(str):
+    """Text that a cell shows as it is."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+class Solution(NamedTuple):
+    """An exercise's solution: call it, or read it."""
+
+    exercise: Exercise
+
+    def __call__(self, *args: Any) -> Any:
+        return self.exercise.solution(*args)
+
+    def __repr__(self) -> str:
+        return inspect.getsource(self.exercise.solution).rstrip()
