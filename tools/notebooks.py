@@ -38,7 +38,7 @@ def executed(notebook: Notebook) -> Notebook:
     with TemporaryDirectory() as data:
         # Nobody's progress, and nobody there to guess.
         os.environ |= {UNATTENDED: "1", "XDG_DATA_HOME": data, "PYTHONPATH": str(ROOT), "IPYTHONDIR": f"{data}/ipython"}
-        made = nbformat.from_dict(notebook)
+        made = nbformat.reads(json.dumps(notebook), as_version=4)
         NotebookClient(made, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}).execute()
     return json.loads(nbformat.writes(made))
 

@@ -2,7 +2,7 @@
 
 from scratchlab.attacks import weaknesses
 from scratchlab.attacks.abi import second_abi
-from scratchlab.attacks.attack import ATTACKS, Attack, Evidence, about, attack, is_disposable
+from scratchlab.attacks.attack import ATTACKS, Attack, Evidence, about, attack, is_disposable, source
 from scratchlab.attacks.files import device_node, double_chroot, file_handle, leaked_directory, setuid_file, shared_mount
 from scratchlab.attacks.images import image_tar
 from scratchlab.attacks.machine import core_pattern, release_agent
@@ -14,5 +14,5 @@ __all__ = [
     "ATTACKS", "Attack", "Evidence", "about", "abstract_socket", "arp_spoof", "attack", "core_pattern", "cpu_hog",
     "device_node", "double_chroot", "file_handle", "foreign_root", "fork_bomb", "gateway_service", "host_keys",
     "host_processes", "image_tar", "is_disposable", "keyring", "leaked_directory", "memory_bomb", "ptrace_neighbour",
-    "release_agent", "second_abi", "setuid_file", "shared_mount", "tmpfs_bomb", "weaknesses",
+    "release_agent", "second_abi", "setuid_file", "shared_mount", "source", "tmpfs_bomb", "weaknesses",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ killed, and the sandbox lives on. What it attacks is told to it, and is always b
 """
 
 import functools
+import inspect
 import json
 import os
 import select
@@ -62,6 +63,7 @@ def attack(
             return _in_child(lambda: function(*args, **kwargs), seconds)
 
         del apart.__wrapped__  # a stage is performed without its wrapper; an attack never is
+        apart.function = function  # type: ignore[attr-defined]  for `source` to read
         apart.about = About(man, stopped_by, also, history, side, disposable)  # type: ignore[attr-defined]
         ATTACKS[function.__name__] = apart
         return apart
@@ -73,6 +75,19 @@ def about(attack: Attack) -> About:
     """What an attack carries."""
     found: About = attack.about  # type: ignore[attr-defined]
     return found
+
+
+class Source(str):
+    """A program's text, shown as it is."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def source(attack: Attack) -> Source:
+    """An attack as it is written, to read: without what keeps it in a child."""
+    text = inspect.getsource(attack.function)  # type: ignore[attr-defined]
+    return Source(text[text.index("def ") :].rstrip())
 
 
 def is_disposable() -> bool:
