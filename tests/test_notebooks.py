@@ -31,17 +31,33 @@ def cells(path, kind):
 def environment(tmp_path):
     """Nobody there to guess; a learner's progress of its own; and the library of this checkout."""
     paths = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
-    return {**os.environ, UNATTENDED: "1", "XDG_DATA_HOME": str(tmp_path), "PYTHONPATH": paths, "IPYTHONDIR": str(tmp_path / "ipython")}
+    return {
+        **os.environ,
+        UNATTENDED: "1",
+        "XDG_DATA_HOME": str(tmp_path),
+        "PYTHONPATH": paths,
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+    }
 
 
 def run(words, tmp_path):
-    return subprocess.run([sys.executable, *words], cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        [sys.executable, *words], cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=300
+    )
 
 
 @needs_root
 @each()
 def test_a_notebook_says_today_what_is_stored(path, tmp_path):
-    nbval = ["--nbval", "--nbval-sanitize-with", "notebooks/sanitize.cfg", "--nbval-cell-timeout", "60", "--nbval-kernel-name", "python3"]
+    nbval = [
+        "--nbval",
+        "--nbval-sanitize-with",
+        "notebooks/sanitize.cfg",
+        "--nbval-cell-timeout",
+        "60",
+        "--nbval-kernel-name",
+        "python3",
+    ]
 
     done = run(["-m", "pytest", "-q", "-p", "no:cacheprovider", *nbval, str(path)], tmp_path)
 
@@ -91,7 +107,11 @@ def test_a_lesson_has_all_its_parts(path):
     of = outline(path.name[:2])
 
     assert source(cells(path, "markdown")[0]).startswith(f"# {int(path.name[:2])}. {of.title}\n\n**{of.minutes} minutes.**")
-    for part in ("lesson.predict(", "show(", *(f'lesson.{verb}("{each.name}")' for each in of.exercises for verb in ("ask", "check", "hint"))):
+    for part in (
+        "lesson.predict(",
+        "show(",
+        *(f'lesson.{verb}("{each.name}")' for each in of.exercises for verb in ("ask", "check", "hint")),
+    ):
         assert part in code
     assert re.search(r"^## (The attack|Nothing is left)$", prose, re.MULTILINE) and prose.count("?") >= 5
     assert source(cells(path, "code")[-1]) == "lesson.close()"

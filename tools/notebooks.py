@@ -1,10 +1,10 @@
 """The notebooks' workshop: run them, store what they say in one form, turn them into text and back.
 
-    sudo .venv/bin/python tools/notebooks.py run [07 …]          run, and store the real outputs
-    sudo .venv/bin/python tools/notebooks.py run --check         run, and complain where the stored file would change
-    .venv/bin/python tools/notebooks.py read 07 > 07.md          the cells as Markdown, to edit
-    .venv/bin/python tools/notebooks.py write 07-being-pid-1 07.md   and back; then `run`
-    .venv/bin/python tools/notebooks.py student DIRECTORY        the learner's versions
+sudo .venv/bin/python tools/notebooks.py run [07 …]          run, and store the real outputs
+sudo .venv/bin/python tools/notebooks.py run --check         run, and complain where the stored file would change
+.venv/bin/python tools/notebooks.py read 07 > 07.md          the cells as Markdown, to edit
+.venv/bin/python tools/notebooks.py write 07-being-pid-1 07.md   and back; then `run`
+.venv/bin/python tools/notebooks.py student DIRECTORY        the learner's versions
 """
 
 import argparse
@@ -74,7 +74,9 @@ def write(arguments: argparse.Namespace) -> int:
             cells += [{"cell_type": "markdown", "source": text.strip()}] if text.strip() else []
         if number + 2 < len(pieces):
             marks = {"tags": pieces[number + 1].split()}
-            cells.append({"cell_type": "code", "metadata": marks, "source": pieces[number + 2], "outputs": [], "execution_count": None})
+            cells.append(
+                {"cell_type": "code", "metadata": marks, "source": pieces[number + 2], "outputs": [], "execution_count": None}
+            )
     (FOLDER / f"{arguments.name}.ipynb").write_text(stored({"cells": cells}))
     return 0
 

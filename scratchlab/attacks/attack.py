@@ -63,7 +63,7 @@ def attack(
             return _in_child(lambda: function(*args, **kwargs), seconds)
 
         del apart.__wrapped__  # a stage is performed without its wrapper; an attack never is
-        apart.function = function  # type: ignore[attr-defined]  for `source` to read
+        apart.function = function  # type: ignore[attr-defined]
         apart.about = About(man, stopped_by, also, history, side, disposable)  # type: ignore[attr-defined]
         ATTACKS[function.__name__] = apart
         return apart

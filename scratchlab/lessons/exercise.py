@@ -72,7 +72,9 @@ class Finding(NamedTuple):
         return () if self.done else self.exercise.claims[self.number].hints
 
     def __repr__(self) -> str:
-        marks = ["✓" if number < self.number else "✗" if number == self.number else "·" for number in range(len(self.exercise.claims))]
+        marks = [
+            "✓" if number < self.number else "✗" if number == self.number else "·" for number in range(len(self.exercise.claims))
+        ]
         rows = [f"  {mark} {claim.says}" for mark, claim in zip(marks, self.exercise.claims, strict=True)]
         head = f"{self.exercise.name}: done" if self.done else f"{self.exercise.name}: not yet. {self.seen}"
         more = [] if self.done else [f'  stuck? lesson.hint("{self.exercise.name}")']

@@ -6,7 +6,7 @@ from scratchlab.stages import private_mounts, step, unshare_mount
 
 
 def shared_host() -> Sandbox:
-    """A process whose mounts are a copy of the host's, all of them shared: as systemd leaves those of a whole machine."""
+    """A process with a copy of the host's mounts, all of them shared, as systemd leaves a machine."""
     host = Sandbox("host")
     host.play([step(unshare_mount), step(private_mounts), step(_share_all)])
     return host

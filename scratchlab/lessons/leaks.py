@@ -61,7 +61,9 @@ class Before(NamedTuple):
 
 def _mounts() -> tuple[tuple[str, str], ...]:
     found = parse_mountinfo(Path("/proc/self/mountinfo").read_text())
-    return tuple((mount.target, mount.fstype) for mount in found if mount.target in _PLACES or mount.target.startswith("/tmp/lesson-"))
+    return tuple(
+        (mount.target, mount.fstype) for mount in found if mount.target in _PLACES or mount.target.startswith("/tmp/lesson-")
+    )
 
 
 def _of(box: Sandbox) -> Iterator[str]:

@@ -14,11 +14,11 @@ from scratchlab.lessons import progress
 from scratchlab.lessons.beliefs import BELIEFS, Question
 from scratchlab.lessons.exercise import Exercise, Finding
 from scratchlab.lessons.folder import Folder
+from scratchlab.lessons.hosts import shared_host
 from scratchlab.lessons.leaks import Before, Leaks
 from scratchlab.lessons.outline import numbers, outline
 from scratchlab.lessons.predict import Prediction
 from scratchlab.lessons.progress import Progress
-from scratchlab.lessons.hosts import shared_host
 from scratchlab.sandbox import Sandbox
 from scratchlab.stages import step
 
@@ -67,7 +67,9 @@ class Lesson:
     def goto(self, point: str) -> Sandbox:
         """A sandbox that has come as far as a point of the lesson. The sandboxes before it are closed."""
         if point not in self.outline.points:
-            raise InputError(f"lesson {self.number} has no point {point!r}", f"there is {', '.join(self.outline.points) or 'none'}")
+            raise InputError(
+                f"lesson {self.number} has no point {point!r}", f"there is {', '.join(self.outline.points) or 'none'}"
+            )
         for box in self._boxes:
             if box is not self._host:
                 box.close()
@@ -116,7 +118,10 @@ class Lesson:
         """Our own answer, as a function and as its source. Raises InputError before you have tried."""
         exercise = self.outline.exercise(name)
         if not self._tried[name] or not any(exercise_name == name for exercise_name, _ in self._seen):
-            raise InputError("a solution that you have not looked for teaches little", f'first lesson.check("{name}"), then lesson.hint("{name}")')
+            raise InputError(
+                "a solution that you have not looked for teaches little",
+                f'first lesson.check("{name}"), then lesson.hint("{name}")',
+            )
         return Solution(exercise)
 
     def progress(self) -> Progress:
@@ -154,6 +159,7 @@ class Solution(NamedTuple):
     exercise: Exercise
 
     def __call__(self, *args: Any) -> Any:
+        """Do it."""
         return self.exercise.solution(*args)
 
     def __repr__(self) -> str:

@@ -29,7 +29,12 @@ def stored(notebook: Notebook) -> str:
 
 
 def _cell(cell: Cell, number: int, count: int) -> Cell:
-    kept = {"cell_type": cell["cell_type"], "id": f"c{number:03}", "metadata": {}, "source": _lines(_text(cell["source"]).strip("\n"))}
+    kept = {
+        "cell_type": cell["cell_type"],
+        "id": f"c{number:03}",
+        "metadata": {},
+        "source": _lines(_text(cell["source"]).strip("\n")),
+    }
     if found := tags(cell):
         kept["metadata"] = {"tags": found}
     if cell["cell_type"] == "code":

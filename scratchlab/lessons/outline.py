@@ -31,7 +31,9 @@ class Outline(NamedTuple):
 
 def numbers() -> list[str]:
     """The lessons that exist: "00", "01" …"""
-    return sorted(name.removeprefix("lesson_") for _, name, _ in pkgutil.iter_modules(course.__path__) if name.startswith("lesson_"))
+    return sorted(
+        name.removeprefix("lesson_") for _, name, _ in pkgutil.iter_modules(course.__path__) if name.startswith("lesson_")
+    )
 
 
 @cache

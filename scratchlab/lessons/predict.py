@@ -16,7 +16,13 @@ def unattended() -> bool:
     """Whether nobody is there to answer: a test, which says so in the environment, or a script."""
     if os.environ.get(UNATTENDED):
         return True
-    return not ("ipykernel" in sys.modules or hasattr(sys, "ps1") or sys.flags.interactive)
+    return not (in_notebook() or hasattr(sys, "ps1") or sys.flags.interactive)
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, and not merely one that has imported a part of Jupyter."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 class Prediction:
@@ -43,7 +49,9 @@ class Prediction:
     def reveal(self, value: Any) -> "Revealed":
         """Set the guess beside what the kernel said. Raises InputError before a guess is made, and for no known answer."""
         if not self.guess:
-            raise InputError("you have not guessed yet", "click an option above, or say guess.choose(1); a wrong guess costs nothing")
+            raise InputError(
+                "you have not guessed yet", "click an option above, or say guess.choose(1); a wrong guess costs nothing"
+            )
         said = [text for text, meant in self.options.items() if meant == value]
         if not said:
             raise InputError(f"the kernel says {value!r}, and no option stands for that", "run the lesson from its start")
@@ -56,7 +64,7 @@ class Prediction:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         plain = {"text/plain": repr(self)}
-        return plain if unattended() or "ipykernel" not in sys.modules else {**self._buttons(), **plain}
+        return plain if unattended() or not in_notebook() else {**self._buttons(), **plain}
 
     def _buttons(self) -> dict[str, Any]:
         """The options to click. A front end without widgets shows them as text, and `choose` does the same."""

@@ -1,6 +1,6 @@
 """How far a learner has come: a file in their own data directory, and no server.
 
-    {"07": {"exercises": ["die-properly"], "guesses": [3, 5]}}      3 right of 5
+{"07": {"exercises": ["die-properly"], "guesses": [3, 5]}}      3 right of 5
 """
 
 import fcntl
@@ -59,7 +59,9 @@ def _changing(number: str) -> Iterator[dict[str, Any]]:
             aside.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
             aside.replace(place)
     except OSError as error:
-        raise HostError(f"your progress cannot be written to {place}: {error.strerror}", "set XDG_DATA_HOME to a directory of your own") from None
+        raise HostError(
+            f"your progress cannot be written to {place}: {error.strerror}", "set XDG_DATA_HOME to a directory of your own"
+        ) from None
 
 
 class Progress(NamedTuple):

@@ -13,7 +13,7 @@ _PATIENCE = 2.0  # seconds after which a process that ought to have done somethi
 
 
 def let_run(act: Callable[[], Any], out: int) -> int:
-    """Start `act` in a child that ends with what it returns as its status; what it prints goes to `out`. Gives the pid."""
+    """Start `act` in a child, printing to `out`. Gives the pid; its exit status is what `act` returns."""
     pid = os.fork()
     if pid == 0:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):

@@ -6,7 +6,6 @@ import re
 import pytest
 
 from scratchlab.errors import InputError
-
 from scratchlab.lessons import Lesson, numbers, outline
 from tests.conftest import needs_root
 from tests.lessons import wrong

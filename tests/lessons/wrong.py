@@ -10,8 +10,7 @@ from scratchlab.lessons.course.lesson_02 import needed
 from scratchlab.linux import Clone, Mount
 
 
-def nothing(*_):
-    ...
+def nothing(*_): ...
 
 
 # -- 00 ---------------------------------------------------------------------------------------------------------------

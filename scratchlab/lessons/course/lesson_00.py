@@ -26,6 +26,7 @@ def _too_many(facts: Facts) -> str:
 
 
 def rename(box: Sandbox) -> None:
+    """A table of its own for the name, then the name."""
     box.apply(stages.unshare_uts)
     box.apply(stages.hostname, "alone")
 
@@ -42,11 +43,16 @@ RENAME = Exercise(
         Claim(
             "the sandbox has left a namespace of the host",
             lambda facts: "" if facts["apart"] else "it is in all the host's namespaces still",
-            ("What keeps the two from having different names?", "Which kind of namespace holds the hostname? Look at the table above."),
+            (
+                "What keeps the two from having different names?",
+                "Which kind of namespace holds the hostname? Look at the table above.",
+            ),
         ),
         Claim(
             "the namespace that it has left is the one with the hostname",
-            lambda facts: "" if "uts" in facts["apart"] else f"it has left the {facts['apart'][0]} namespace, and the name is elsewhere",
+            lambda facts: (
+                "" if "uts" in facts["apart"] else f"it has left the {facts['apart'][0]} namespace, and the name is elsewhere"
+            ),
             ("uts_namespaces(7) has the words for what is in one.", "Its stage is called like the kind: stages.unshare_…"),
         ),
         Claim(
@@ -56,12 +62,19 @@ RENAME = Exercise(
         ),
         Claim(
             "inside, the hostname is alone",
-            lambda facts: "" if facts["hostname"] == "alone" else f"inside, the hostname is {'as on the host' if facts['hostname'] == facts['host'] else facts['hostname']}",
-            ("A new UTS namespace is a copy. Of what?", "A second stage changes the copy: look at dir(stages) for a word like sethostname(2)."),
+            lambda facts: (
+                ""
+                if facts["hostname"] == "alone"
+                else f"inside, the hostname is {'as on the host' if facts['hostname'] == facts['host'] else facts['hostname']}"
+            ),
+            (
+                "A new UTS namespace is a copy. Of what?",
+                "A second stage changes the copy: look at dir(stages) for a word like sethostname(2).",
+            ),
         ),
     ),
     solution=rename,
-)  # fmt: skip
+)
 
 OUTLINE = Outline(
     "This machine",

@@ -1,5 +1,6 @@
 """Lesson 1, a process: fork, exec, wait, and what a child inherits."""
 
+import ast
 import os
 import signal
 from pathlib import Path
@@ -11,7 +12,7 @@ from scratchlab.lessons.outline import Outline
 
 
 def spawning(answer: Answer) -> Facts:
-    """In a process of its own: start commands that end in different ways, and look at what is left of them."""
+    """In a process of its own, start commands that end differently, and look what is left."""
 
     def act() -> dict[str, Any]:
         reader, writer = os.pipe()
@@ -21,15 +22,18 @@ def spawning(answer: Answer) -> Facts:
             return {"told": stream.read(1 << 16).decode()}
 
     told = inside(act)["told"]
-    # The repr of plain values that we wrote ourselves, in the sandbox.
-    facts: Facts = __import__("ast").literal_eval(told) if told else {"error": "its process died, and said nothing"}
+    facts: Facts = ast.literal_eval(told) if told else {"error": "its process died, and said nothing"}
     return facts
 
 
 def _calls(answer: Answer) -> dict[str, Any]:
     me = os.getpid()
     facts: dict[str, Any] = {}
-    for name, words in {"status": ("sh", "-c", "exit 7"), "signal": ("sh", "-c", "kill -9 $$"), "absent": ("/no/such/program",)}.items():
+    for name, words in {
+        "status": ("sh", "-c", "exit 7"),
+        "signal": ("sh", "-c", "kill -9 $$"),
+        "absent": ("/no/such/program",),
+    }.items():
         try:
             facts[name] = _plain(answer(*words))
         # Its error is what we want to tell.
@@ -51,6 +55,7 @@ def _zombies(parent: int) -> int:
 
 
 def spawn(*argv: str) -> tuple[int | None, str | None]:
+    """Fork, exec in the child, wait in the parent; and say how it ended."""
     child = os.fork()
     if child == 0:
         try:
@@ -79,17 +84,26 @@ SPAWN = Exercise(
         Claim(
             "it comes back with something",
             lambda facts: facts.get("error", "") or ("" if facts["status"] is not None else "it returned None"),
-            ("Three calls make a process that does something else, and hear of its end. Which?", "os.fork() returns twice. Who gets 0?"),
+            (
+                "Three calls make a process that does something else, and hear of its end. Which?",
+                "os.fork() returns twice. Who gets 0?",
+            ),
         ),
         Claim(
             "no child is left behind as a zombie",
             lambda facts: "a zombie is left: its end is told, and nobody asks" if facts["status zombies"] else "",
-            ("What does the kernel keep of a process that has ended, and for whom?", "waitpid(2) of the child's pid takes it away."),
+            (
+                "What does the kernel keep of a process that has ended, and for whom?",
+                "waitpid(2) of the child's pid takes it away.",
+            ),
         ),
         Claim(
             "a status is told as it is",
             lambda facts: _but((7, None), facts, "status", "a command that ends with status 7"),
-            ("waitpid does not return 7. Print what it returns, in hexadecimal.", "wait(2) has macros to take it apart; Python has os.waitstatus_to_exitcode."),
+            (
+                "waitpid does not return 7. Print what it returns, in hexadecimal.",
+                "wait(2) has macros to take it apart; Python has os.waitstatus_to_exitcode.",
+            ),
         ),
         Claim(
             "a signal is told by its name",
@@ -98,11 +112,17 @@ SPAWN = Exercise(
         ),
         Claim(
             "a program that is not there is told as 127, and the child ends",
-            lambda facts: _but((127, None), facts, "absent", "a program that does not exist") or ("a zombie is left after a failed exec" if facts["absent zombies"] else ""),
-            ("exec returns only where it fails. Who goes on then, and with which code?", "The child must end at once, with os._exit, and never return."),
+            lambda facts: (
+                _but((127, None), facts, "absent", "a program that does not exist")
+                or ("a zombie is left after a failed exec" if facts["absent zombies"] else "")
+            ),
+            (
+                "exec returns only where it fails. Who goes on then, and with which code?",
+                "The child must end at once, with os._exit, and never return.",
+            ),
         ),
     ),
     solution=spawn,
-)  # fmt: skip
+)
 
 OUTLINE = Outline("A process, and nothing else", 30, points={"start": ()}, exercises=(SPAWN,))

@@ -20,11 +20,15 @@ PROGRAM = "/bin/ls"
 
 
 def running_in(answer: Answer) -> Facts:
-    """Let the answer fill an empty directory; then what is there, and does the program run with that as its root?"""
+    """Let the answer fill an empty directory. What is there then, and does the program run in it?"""
     with TemporaryDirectory() as root, Sandbox("exercise") as box:
         answer(root)
         missing = [path for path in needed() if not Path(root + path).is_file()]
-        facts = {"program": os.access(paths.resolve(root, PROGRAM), os.X_OK), "there": os.path.lexists(root + PROGRAM), "missing": missing}
+        facts = {
+            "program": os.access(paths.resolve(root, PROGRAM), os.X_OK),
+            "there": os.path.lexists(root + PROGRAM),
+            "missing": missing,
+        }
         box.play([step(stages.unshare_mount), step(linux.chroot, root), step(linux.chdir, "/")])
         try:
             done = box.run(PROGRAM, "/")
@@ -44,6 +48,7 @@ def _loaders(facts: Facts) -> Iterator[str]:
 
 
 def fill(root: str) -> None:
+    """The program, and all that ldd lists, each at its own path."""
     listing = subprocess.run(["ldd", "/bin/ls"], capture_output=True, text=True, check=True).stdout
     for path in ["/bin/ls", *re.findall(r"/\S+", listing)]:
         os.makedirs(root + os.path.dirname(path), exist_ok=True)
@@ -62,22 +67,38 @@ FILL = Exercise(
         Claim(
             "the program is in the new root, at /bin/ls",
             lambda facts: "" if facts["there"] else "there is no bin/ls in the directory",
-            ("Where will the kernel look for /bin/ls, once the directory is the root?", 'os.makedirs(root + "/bin"), then copy the file there.'),
+            (
+                "Where will the kernel look for /bin/ls, once the directory is the root?",
+                'os.makedirs(root + "/bin"), then copy the file there.',
+            ),
         ),
         Claim(
             "it is a file that can be executed",
-            lambda facts: "" if facts["program"] else "bin/ls is there, but nobody may execute it, or it is a link that leads nowhere in there",
-            ("Which properties of the file does your way of copying keep?", "shutil.copy keeps the mode; shutil.copyfile does not."),
+            lambda facts: (
+                ""
+                if facts["program"]
+                else "bin/ls is there, but nobody may execute it, or it is a link that leads nowhere in there"
+            ),
+            (
+                "Which properties of the file does your way of copying keep?",
+                "shutil.copy keeps the mode; shutil.copyfile does not.",
+            ),
         ),
         Claim(
             "its loader is where the program asks for it",
             lambda facts: "".join(f"the loader {path} is not there" for path in _loaders(facts)),
-            ("The kernel says ENOENT of a file that is there. Which file does it miss?", "readelf -l /bin/ls names an interpreter; ldd /bin/ls lists it."),
+            (
+                "The kernel says ENOENT of a file that is there. Which file does it miss?",
+                "readelf -l /bin/ls names an interpreter; ldd /bin/ls lists it.",
+            ),
         ),
         Claim(
             "its libraries are where the loader looks for them",
             lambda facts: f"missing: {', '.join(facts['missing'])}" if facts["missing"] else "",
-            ("Now it is not the kernel that complains. Who says so?", "Keep each library's whole path, as ldd lists it: make the directories first."),
+            (
+                "Now it is not the kernel that complains. Who says so?",
+                "Keep each library's whole path, as ldd lists it: make the directories first.",
+            ),
         ),
         Claim(
             "it runs",
@@ -86,6 +107,8 @@ FILL = Exercise(
         ),
     ),
     solution=fill,
-)  # fmt: skip
+)
 
-OUTLINE = Outline("A root of its own: chroot", 35, points={"start": (), "a mount table": (step(stages.unshare_mount),)}, exercises=(FILL,))
+OUTLINE = Outline(
+    "A root of its own: chroot", 35, points={"start": (), "a mount table": (step(stages.unshare_mount),)}, exercises=(FILL,)
+)

@@ -32,6 +32,7 @@ def _tmp(seen: Snapshot) -> str:
 
 
 def own_tmp() -> None:
+    """A table of its own, no link to the host, and only then the mount."""
     linux.unshare(linux.Clone.NEWNS)
     linux.mount(None, "/", None, linux.Mount.REC | linux.Mount.PRIVATE)
     linux.mount("tmpfs", "/tmp", "tmpfs", linux.Mount.NOSUID | linux.Mount.NODEV)
@@ -49,17 +50,26 @@ OWN_TMP = Exercise(
         Claim(
             "/tmp is a tmpfs inside",
             lambda facts: "" if facts["there"] == "tmpfs" else "inside, nothing new is mounted on /tmp",
-            ("Which call attaches a filesystem to a directory?", 'linux.mount(source, target, filesystemtype): a tmpfs needs no source, so write "tmpfs" there.'),
+            (
+                "Which call attaches a filesystem to a directory?",
+                'linux.mount(source, target, filesystemtype): a tmpfs needs no source, so write "tmpfs" there.',
+            ),
         ),
         Claim(
             "the sandbox has a mount table of its own",
-            lambda facts: "" if facts["apart"] else "the sandbox and the host have one and the same mount table: you mounted for both",
+            lambda facts: (
+                "" if facts["apart"] else "the sandbox and the host have one and the same mount table: you mounted for both"
+            ),
             ("Whose table did you write into?", "linux.unshare(linux.Clone.NEWNS), before the mount."),
         ),
         Claim(
             "nothing arrived on the host",
             lambda facts: f"{facts['arrived']} mount arrived on the host, from a table that is apart" if facts["arrived"] else "",
-            ("The tables are two. What links the mounts in them? Look at PROPAGATION in findmnt.", "In which order do you mount, and cut the link?", "linux.mount with the flag PRIVATE changes a mount, and attaches nothing."),
+            (
+                "The tables are two. What links the mounts in them? Look at PROPAGATION in findmnt.",
+                "In which order do you mount, and cut the link?",
+                "linux.mount with the flag PRIVATE changes a mount, and attaches nothing.",
+            ),
         ),
         Claim(
             "the host's own mounts are shared as before",
@@ -73,7 +83,7 @@ OWN_TMP = Exercise(
         ),
     ),
     solution=own_tmp,
-)  # fmt: skip
+)
 
 OUTLINE = Outline(
     "Mounts: whose tree is it?",

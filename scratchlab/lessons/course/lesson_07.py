@@ -16,7 +16,7 @@ COMMAND = 'trap "echo asked; kill $!; exit 7" TERM; (true &); echo started as $$
 
 
 def stopping(answer: Answer) -> Facts:
-    """Make the answer process 1 of a new namespace, with a command; ask it to stop; write down what comes of it."""
+    """Make the answer process 1 of a new namespace, ask it to stop, and write down what happens."""
 
     def act() -> dict[str, Any]:
         reader, writer = os.pipe()
@@ -49,6 +49,7 @@ def _supervise(answer: Answer, writer: int) -> int:
 
 
 def init(*command: str) -> int:
+    """Start the command, hand TERM on, reap whoever ends, until the command has."""
     child = os.fork()
     if child == 0:
         os.execvp(command[0], command)
@@ -85,22 +86,34 @@ INIT = Exercise(
         ),
         Claim(
             "the command was asked, too, and not killed",
-            lambda facts: "" if facts["asked"] else "process 1 ended, and the kernel killed the command with it: nobody had asked it to end",
-            ("What does the kernel do with a namespace whose process 1 is gone?", "In the handler, os.kill(child, number); and then wait for it."),
+            lambda facts: (
+                "" if facts["asked"] else "process 1 ended, and the kernel killed the command with it: nobody had asked it to end"
+            ),
+            (
+                "What does the kernel do with a namespace whose process 1 is gone?",
+                "In the handler, os.kill(child, number); and then wait for it.",
+            ),
         ),
         Claim(
             "no orphan stays a zombie",
-            lambda facts: "" if facts["zombies"] == "0" else f"{facts['zombies']} ended orphan is a zombie: who is its parent now?",
-            ("The command left a child without a parent. Who adopts it?", "waitpid(child) waits for one; os.wait() for whoever ends first."),
+            lambda facts: (
+                "" if facts["zombies"] == "0" else f"{facts['zombies']} ended orphan is a zombie: who is its parent now?"
+            ),
+            (
+                "The command left a child without a parent. Who adopts it?",
+                "waitpid(child) waits for one; os.wait() for whoever ends first.",
+            ),
         ),
         Claim(
             "the command's status comes out",
-            lambda facts: "" if facts["status"] == "7" else f"the command ended with status 7, and process 1 with {facts['status']}",
+            lambda facts: (
+                "" if facts["status"] == "7" else f"the command ended with status 7, and process 1 with {facts['status']}"
+            ),
             ("What does your function return?", "os.waitstatus_to_exitcode of the status that wait told for the command."),
         ),
     ),
     solution=init,
-)  # fmt: skip
+)
 
 OUTLINE = Outline(
     "Being PID 1",
@@ -111,4 +124,4 @@ OUTLINE = Outline(
         "its own /proc": (step(stages.unshare_mount), step(stages.private_mounts), step(stages.unshare_pid), step(stages.proc)),
     },
     exercises=(INIT,),
-)  # fmt: skip
+)
