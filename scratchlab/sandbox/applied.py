@@ -35,6 +35,10 @@ class Applied(NamedTuple):
         """What the host sees differently now."""
         return tuple(change for change in self.changes if change.where == "host")
 
+    def only(self, *what: str) -> "Applied":
+        """The same step with these changes alone, `only("mounts")`: others may change the host at the same moment."""
+        return self._replace(changes=tuple(change for change in self.changes if change.what in what))
+
     def __repr__(self) -> str:
         from scratchlab.observe import Changes
 
