@@ -132,6 +132,15 @@ def test_names_and_links_in_a_lesson_lead_somewhere(path):
     assert [f"{module}.{name}" for module, name in names if not hasattr(getattr(scratchlab, module), name)] == []
 
 
+def test_the_index_names_every_lesson_with_its_title_and_time():
+    rows = [
+        f"| [{int(path.name[:2])}. {outline(path.name[:2]).title}]({path.name}) | {outline(path.name[:2]).minutes} |"
+        for path in NOTEBOOKS
+    ]
+
+    assert [line for line in (FOLDER / "README.md").read_text().splitlines() if line.startswith("| [")] == rows
+
+
 def test_each_lesson_has_its_notebook():
     assert [path.name[:2] for path in NOTEBOOKS] == numbers()
 
