@@ -37,6 +37,13 @@ def test_a_snapshot_of_a_newborn_sandbox_is_that_of_an_agent_that_is_ready():
         assert seen.command == "scratchlab" and {file.target for file in seen.files if file.fd < 3} == {"/dev/null"}
 
 
+def test_what_an_apply_returns_can_be_narrowed_to_one_kind_of_change(box):
+    applied = box.apply(stages.unshare_uts)
+
+    assert [change.what for change in applied.only("uts namespace").changes] == ["uts namespace"]
+    assert applied.only("mounts").changes == () and applied.only("mounts").calls == applied.calls
+
+
 def test_what_an_apply_returns_reads_the_same_every_time():
     texts = set()
     for _ in range(2):

@@ -60,7 +60,10 @@ OWN_TMP = Exercise(
             lambda facts: (
                 "" if facts["apart"] else "the sandbox and the host have one and the same mount table: you mounted for both"
             ),
-            ("Whose table did you write into?", "linux.unshare(linux.Clone.NEWNS), before the mount."),
+            (
+                "Whose table did you write into?",
+                "unshare(2) lists a flag for each kind of namespace. Which one, and before or after the mount?",
+            ),
         ),
         Claim(
             "nothing arrived on the host",
