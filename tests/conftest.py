@@ -23,6 +23,11 @@ def needs(available: object, what: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(not available and not MUST_WORK, reason=what)
 
 
+def only_where(true: object, what: str) -> pytest.MarkDecorator:
+    """Skip unless this is the kind of machine that the test is about. No machine is of all kinds, so this is never forbidden."""
+    return pytest.mark.skipif(not true, reason=what)
+
+
 needs_root = needs(os.geteuid() == 0, "needs root: run as `sudo ./lab test`")
 
 

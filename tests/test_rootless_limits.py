@@ -7,7 +7,7 @@ import pytest
 
 from scratchlab.linux import cgroupfs
 from tests.command_line import group_of
-from tests.conftest import eventually, needs, needs_root
+from tests.conftest import eventually, needs_root, only_where
 from tests.ordinary import UID, Ordinary, delegated
 
 pytestmark = needs_root
@@ -17,8 +17,8 @@ FOREVER = ("bash", "-c", "echo ready; sleep 1000")
 V1 = tuple(name for name in ("cpu", "cpuacct", "memory", "pids") if Path("/sys/fs/cgroup", name, "cgroup.procs").exists())
 UNIFIED = "unified" if Path("/sys/fs/cgroup/unified/cgroup.controllers").exists() else ""
 
-needs_v1 = needs(len(V1) == 4, "needs version 1 of control groups: boot with systemd.unified_cgroup_hierarchy=0")
-needs_v2 = needs(UNIFIED or Path("/sys/fs/cgroup/cgroup.controllers").exists(), "needs version 2 of control groups")
+needs_v1 = only_where(len(V1) == 4, "needs version 1 of control groups: boot with systemd.unified_cgroup_hierarchy=0")
+needs_v2 = only_where(UNIFIED or Path("/sys/fs/cgroup/cgroup.controllers").exists(), "needs version 2 of control groups")
 
 
 def test_without_delegation_a_note_says_which_limits_are_missing_and_what_to_do(ann: Ordinary) -> None:

@@ -78,11 +78,10 @@ def find(machine: str = "") -> Image | None:
     place = images() / recipe.hash
     if place.is_dir():
         return Image.read(place)
-    for directory in sorted(images().glob("[!.]*")):
-        image = Image.read(directory)
-        if image.machine == recipe.machine and image.facts.get("imported"):
-            return image
-    return None
+    imported = [found for directory in images().glob("[!.]*") if (found := Image.read(directory)).facts.get("imported")]
+    fitting = [found for found in imported if found.machine == recipe.machine or not machine]
+    # Of another kind only where there is none of ours: it would be emulated.
+    return min(fitting, key=lambda found: (found.machine != recipe.machine, found.name), default=None)
 
 
 def have(machine: str = "", progress: Progress = silent) -> Image:

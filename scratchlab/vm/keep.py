@@ -22,8 +22,13 @@ def start(settings: dict[str, Any]) -> str:
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True, cwd=_root(),
     )  # fmt: skip
     assert process.stdout
-    with process.stdout:
-        line = process.stdout.readline()
+    try:
+        with process.stdout:
+            line = process.stdout.readline()
+    except BaseException:  # Ctrl-C: nobody wants the machine any more
+        process.terminate()
+        process.wait()
+        raise
     said = json.loads(line or "{}")
     if "name" in said:
         return str(said["name"])

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 from scratchlab.errors import GoneError
 
@@ -56,6 +56,10 @@ class Plumbing:
     def close_theirs(self) -> None:
         """Let go of the ends that QEMU has now."""
 
+    def close(self) -> None:
+        """Let go of the console; nothing of it is left."""
+        self.console.close()
+
 
 def can_inherit() -> bool:
     """Whether a program that we start can be given open files."""
@@ -97,8 +101,9 @@ class ByName(Plumbing):
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1)
         port = self._listener.getsockname()[1]
-        self.console = cast(IO[bytes], tempfile.NamedTemporaryFile(prefix="scratchlab-"))  # noqa: SIM115  as long as the machine
-        self.console_path = self.console.name
+        self._directory = tempfile.TemporaryDirectory(prefix="scratchlab-", ignore_cleanup_errors=True)
+        self.console_path = str(Path(self._directory.name) / "console")
+        self.console = open(self.console_path, "w+b")  # noqa: SIM115  as long as the machine
         self.inherited = []
         self.words = ["-chardev", f"socket,id=orders,host=127.0.0.1,port={port}"]
 
@@ -113,3 +118,8 @@ class ByName(Plumbing):
             self._listener.close()
         connection.settimeout(None)
         return connection
+
+    def close(self) -> None:
+        """Remove the console's file, too."""
+        self.console.close()
+        self._directory.cleanup()

@@ -40,10 +40,11 @@ class Process:
     ) -> None:
         self._errors = b""
         self._qmp: Qmp | None = None
+        self._last_console = ""
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.kernel_ending: dict[str, Any] | None = None
         plumbing = lines()
-        self._console = plumbing.console
+        self._plumbing = plumbing
         words = hardware.words(parts, start, open_network, plumbing.console_path)
         control = ["-chardev", "stdio,id=control,signal=off", "-mon", "chardev=orders,mode=control"]
         try:
@@ -154,10 +155,10 @@ class Process:
     def console(self) -> str:
         """What the guest wrote to its console so far."""
         try:
-            self._console.seek(0)
-            return self._console.read().decode(errors="replace")
-        except ValueError:  # closed
-            return ""
+            self._plumbing.console.seek(0)
+            return self._plumbing.console.read().decode(errors="replace")
+        except ValueError:  # closed: nothing is added any more
+            return self._last_console
 
     def _last_words(self) -> str:
         lines = self.console().strip().splitlines()[-3:]
@@ -175,3 +176,5 @@ class Process:
                     file.close()
         if self._qmp:
             self._qmp.close()
+        self._last_console = self.console()
+        self._plumbing.close()

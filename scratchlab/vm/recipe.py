@@ -21,7 +21,8 @@ PACKAGES = (
     "kmod", "e2fsprogs", "passwd", "login", "ca-certificates", "libstdc++6", "python3-minimal", "libpython3-stdlib",
     # what lessons look with, and what they load
     "iproute2", "iputils-ping", "nftables", "curl", "strace", "iperf3", "stress-ng", "libcap2-bin", "tmux", "socat", "less",
-    "psmisc", "lsof", "ncurses-base", "uidmap", "hostname", "linux-libc-dev",
+    "psmisc", "lsof", "ncurses-base", "uidmap", "hostname",
+    "libc-bin", "linux-libc-dev", "golang-github-containers-common",
     # the engines that Scratchlab is compared with, and what gives an ordinary user a network
     "runc", "crun", "bubblewrap", "passt", "slirp4netns",
 )  # fmt: skip

@@ -10,15 +10,16 @@ from scratchlab.container import Container
 from scratchlab.errors import StageError
 from scratchlab.trials.hosts import without
 from scratchlab.trials.trial import GOT_OUT, NOT_TRIED, STOPPED, attempt
-from tests.conftest import needs, needs_root
+from tests.conftest import needs_root, only_where
 
 pytestmark = needs_root
 
 ON_THE_MACHINE = [name for name, attack in ATTACKS.items() if about(attack).disposable]
 
-disposable = needs(is_disposable(), "needs a machine to throw away: boot one with scratchlab.disposable=1 on its command line")
-# Not by `needs`, which SCRATCHLAB_MUST_WORK turns into a failure: no machine is of both kinds.
-kept = pytest.mark.skipif(is_disposable(), reason="needs a machine that is not to be thrown away: run it there")
+disposable = only_where(
+    is_disposable(), "needs a machine to throw away: boot one with scratchlab.disposable=1 on its command line"
+)
+kept = only_where(not is_disposable(), "needs a machine that is not to be thrown away: run it there")
 
 
 def test_there_are_two() -> None:

@@ -10,7 +10,7 @@ import pytest
 from scratchlab import linux
 from scratchlab.errors import KernelError
 from scratchlab.linux import Mount, cgroupfs
-from tests.conftest import needs, needs_root
+from tests.conftest import needs, needs_root, only_where
 from tests.errors.provoked import NOBODY, call, nobody, open_, own_mounts, says
 from tests.linux.groups import fork_and, group, process
 
@@ -128,14 +128,14 @@ def test_the_cause_that_lies_in_a_control_group_is_found(name: str) -> None:
 # -- version 1 --------------------------------------------------------------------------------------------------------
 
 
-@needs("cpuset" in V1, "needs version 1's cpuset controller")
+@only_where("cpuset" in V1, "needs version 1's cpuset controller")
 def test_a_group_without_cpus_takes_no_process() -> None:
     with group("cpuset") as path:
         os.mkdir(f"{path}/empty")
         says(lambda: cgroupfs.enter(f"{path}/empty", os.getpid()), "ENOSPC", "has no CPU or no memory node")
 
 
-@needs("memory" in V1, "needs version 1's memory controller")
+@only_where("memory" in V1, "needs version 1's memory controller")
 def test_a_limit_below_the_usage_says_what_is_used() -> None:
     def fill() -> None:
         held = bytearray(16 << 20)
@@ -151,7 +151,7 @@ def test_a_limit_below_the_usage_says_what_is_used() -> None:
         says(lambda: cgroupfs.write(path, "memory.limit_in_bytes", "1048576"), "EBUSY", r"the group uses \d+ bytes already")
 
 
-@needs("devices" in V1, "needs version 1's devices controller")
+@only_where("devices" in V1, "needs version 1's devices controller")
 def test_a_device_that_the_group_does_not_list_is_refused_with_the_group() -> None:
     def act(path: str) -> None:
         cgroupfs.write(path, "devices.deny", "c 1:5 rwm")

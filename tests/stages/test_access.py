@@ -17,7 +17,7 @@ from scratchlab.stages import access
 from scratchlab.stages.access import EXECUTE, FILES_SINCE, READ, WRITE, landlock
 from scratchlab.stages.filters import seccomp
 from scratchlab.stages.privileges import no_new_privs, user
-from tests.conftest import in_child, needs, needs_root
+from tests.conftest import in_child, needs, needs_root, only_where
 
 
 def abi() -> int:
@@ -31,8 +31,8 @@ ABI = abi()
 
 pytestmark = [needs_root, needs(ABI, "needs Landlock: a kernel with CONFIG_SECURITY_LANDLOCK, booted with lsm=landlock,…")]
 
-has_ports = needs(ABI >= 4, "needs version 4 of Landlock: Linux 6.7")
-has_scopes = needs(ABI >= 6, "needs version 6 of Landlock: Linux 6.12")
+has_ports = only_where(ABI >= 4, "needs version 4 of Landlock: Linux 6.7")
+has_scopes = only_where(ABI >= 6, "needs version 6 of Landlock: Linux 6.12")
 
 
 def outcome(act: Callable[[], object]) -> str:

@@ -17,7 +17,7 @@ from scratchlab.linux import Cap, CapSets, Mount, Prctl
 from scratchlab.stages.filesystem import private_mounts
 from scratchlab.stages.namespaces import unshare_mount, unshare_pid, unshare_user
 from scratchlab.stages.privileges import Identity, close_fds, no_new_privs, parse_user, rlimits, user
-from tests.conftest import eventually, held, in_child, needs, needs_root
+from tests.conftest import eventually, held, in_child, needs_root, only_where
 from tests.stages.processes import orphan, refused, sets, status
 
 pytestmark = needs_root
@@ -217,7 +217,7 @@ def test_a_limit_that_cannot_be_is_refused_before_any_is_set(limits: dict[str, i
     assert in_child(act)
 
 
-@needs(not CAN_RAISE_LIMITS, "needs a machine on which root lacks CAP_SYS_RESOURCE")
+@only_where(not CAN_RAISE_LIMITS, "needs a machine on which root lacks CAP_SYS_RESOURCE")
 def test_raising_a_hard_limit_names_the_missing_capability() -> None:
     with pytest.raises(KernelError, match="CAP_SYS_RESOURCE is missing"):
         in_child(lambda: (rlimits(NOFILE=20), rlimits(NOFILE=21)))

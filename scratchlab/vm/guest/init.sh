@@ -32,7 +32,6 @@ busybox chmod 640 /etc/shadow
 while read -r module; do busybox insmod "$module"; done </etc/modules-to-load
 
 busybox hostname lab
-echo 1 >/proc/sys/net/ipv4/ip_forward
 /usr/bin/ip -batch - <<END
 link set lo up
 addr add 10.0.2.15/24 dev eth0
