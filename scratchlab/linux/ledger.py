@@ -63,7 +63,7 @@ def record(name: str, arguments: Mapping[str, object], act: Callable[[], Result]
 
 
 def look(name: str, arguments: Mapping[str, object], act: Callable[[], Result]) -> Result:
-    """Make a call that only looks. It is no part of the step, so not in the ledger; its errors are those of `record`."""
+    """Make a call that only looks: its errors are those of `record`, but a look is no step, so not in the ledger."""
     global _open_ledgers
     noted, _open_ledgers = _open_ledgers, []
     try:

@@ -51,7 +51,7 @@ def closed_file(asked: Asked) -> Cause | None:
 
 
 def shut_by_another_rule(asked: Asked) -> Cause | None:
-    """A file that its bits would let us have: so Landlock, if this process gave up files, or a security module refuses."""
+    """A file that its bits would let us have: so Landlock or a security module refuses."""
     for path in asked.paths():
         if os.path.exists(path) and all(_may(path, mode) for mode in _wanted(asked)):
             return Cause(
