@@ -170,10 +170,10 @@ def parse_rules(text: str) -> Rules:
     for line in text.splitlines():
         words, _, handle = line.strip().rpartition(" # handle ")
         if words.startswith("chain "):
-            chain = words.split()[1]
+            chain = words.removeprefix("chain ").partition(" ")[0]
         elif hook := re.match(r"\s*type \w+ hook (\w+)", line):
             found.hooks[chain] = hook[1]
-        elif words and handle.isdigit() and not words.endswith("{"):
+        elif words and handle.isdecimal() and len(handle) < 20 and not words.endswith("{"):
             found.rules[int(handle)] = re.sub(r"counter packets \d+ bytes \d+ ?", "", words)
     return found
 
@@ -245,9 +245,9 @@ def parse_endpoint(text: str) -> tuple[str, int, str]:
     address, _, port = place.rpartition(":")
     try:
         socket.inet_pton(socket.AF_INET, address)
-    except OSError:
+    except (OSError, ValueError):
         raise InputError(f"{text!r} is not an IPv4 address with a port", "write it as 127.0.0.1:8080") from None
-    if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+    if not (re.fullmatch("[0-9]{1,9}", port) and 1 <= int(port) <= 65535):
         raise InputError(f"{text!r}: {port!r} is not a port", "ports go from 1 to 65535")
     if protocol not in ("", "tcp", "udp"):
         raise InputError(f"{text!r}: {protocol!r} is neither tcp nor udp", "write it as 127.0.0.1:53/udp")

@@ -104,4 +104,4 @@ def parse_pressure(text: str) -> int:
     """Microseconds for which some process had to wait, from `some avg10=0.00 … total=2468`.  Documentation/accounting/psi.rst"""
     some = next((line for line in text.splitlines() if line.startswith("some ")), "")
     total = some.rpartition("total=")[2]
-    return int(total) if total.isdigit() else 0
+    return int(total) if total.isdecimal() and len(total) < 20 else 0

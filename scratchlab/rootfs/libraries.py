@@ -5,7 +5,6 @@ again for the libraries' libraries. The loader knows them, and with --list it sa
 program. That is also how ldd(1) works; like ldd, use it only on programs that you trust.
 """
 
-import re
 from collections.abc import Sequence
 
 from scratchlab.errors import InputError
@@ -44,10 +43,11 @@ def parse_list(text: str) -> tuple[list[str], list[str]]:
     >>> parse_list("\\tlibc.so.6 => /lib/libc.so.6 (0x00007f)\\n\\tlibx.so => not found\\n\\t/lib64/ld.so.2 (0x00007f)\\n")
     (['/lib/libc.so.6', '/lib64/ld.so.2'], ['libx.so'])
     """
+    lines = [line.removeprefix("\t") for line in text.split("\n") if line.startswith("\t")]
+    paths = [where.rpartition(" => ")[2] for where, address, _ in (line.rpartition(" (0x") for line in lines) if address]
+    missing = [line.partition(" => not found")[0] for line in lines if " => not found" in line]
     # linux-vdso.so.1 has an address but no path: the kernel brings it.  vdso(7)
-    found = re.findall(r"^\t(?:.* => )?(/.*) \(0x[0-9a-f]+\)$", text, re.MULTILINE)
-    missing = re.findall(r"^\t(.*) => not found", text, re.MULTILINE)
-    return found, missing
+    return [path for path in paths if path.startswith("/")], missing
 
 
 def _ask_loader(loader: str, *arguments: str) -> str:

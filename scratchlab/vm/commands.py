@@ -1,6 +1,7 @@
 """What each `scratchlab vm` command does, once its arguments are parsed."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def start(arguments: argparse.Namespace) -> int:
 
 def _settings(arguments: argparse.Namespace, **more: Any) -> dict[str, Any]:
     memory = getattr(arguments, "memory", "512")
-    if not (str(memory).isdigit() and 128 <= int(memory) <= 1 << 16):
+    if not (re.fullmatch("[0-9]{1,9}", str(memory)) and 128 <= int(memory) <= 1 << 16):
         raise InputError(f"--memory {memory}: not a size for a machine", "give megabytes, from 128 on: --memory 512")
     network = getattr(arguments, "network", "none")
     return {"memory": int(memory), "network": network == "user", "kind": getattr(arguments, "machine", ""), **more}

@@ -4,7 +4,7 @@ import os
 import re
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -119,13 +119,14 @@ class Machine:
         assert self.keeper.process.poll() is None
         assert eventually(lambda: left(self.keeper), self.before, patience=30) == self.before
 
-    def try_all(self, todo: list[Step], look: bool = False) -> None:
-        """Do some steps in a new sandbox, or find out why not; none of them may change the host even for a moment."""
+    def try_all(self, todo: list[Step], look: bool = False, first: Sequence[Step] = ()) -> None:
+        """Do `first`, then some steps, or find out why not; none of them may change the host even for a moment."""
         peer = Sandbox(f"{NAME}-peer", keeper=self.keeper) if "<peer>" in repr(todo) else None
         with self.unharmed():
             with Sandbox(NAME, keeper=self.keeper) as box:
                 if peer:
                     peer.play([Step(STAGES[name]) for name in ("unshare_uts", "unshare_net", "unshare_mount")])
+                box.play(first)
                 self._try_all(box, todo, {**self.places, **({"<peer>": peer.pid} if peer else {})}, look)
             if peer:
                 peer.close()

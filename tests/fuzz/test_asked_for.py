@@ -121,16 +121,31 @@ def test_ids_are_read_as_they_are(uid: int, gid: int) -> None:
 
 OPTIONS = [
     "-p", "--publish", "--cpus", "--memory", "--pids", "--hostname", "--name", "-e", "--env", "-w", "-u", "--user", "-v",
-    "--volume", "--network", "--read-only", "--chroot", "--without", "--dry-run", "--help", "--", "-x", "--from", "-t",
+    "--volume", "--cap-add", "--cap-drop", "--security-opt", "--userns",
+    "--network", "--read-only", "--chroot", "--without", "--dry-run", "--help", "--", "-x", "--from", "-t",
 ]  # fmt: skip
 VALUES = [
     "8080:80", "0.5", "512M", "none", "web", "A=b", "=", "0:0", "/etc:/data", "veth", "host", "pivot", "unshare_mount",
     "/nowhere", "true", "", "run", "ps", "exec", "stop", "rootfs", "create", "busybox", "\udcff",
 ]  # fmt: skip
+COMMANDS = [
+    "run",
+    "ps",
+    "exec",
+    "stop",
+    "clean",
+    "rootfs",
+    "doctor",
+    "tour",
+    "compare",
+    "scoreboard",
+    "ablate",
+    "--version",
+]
 words = st.lists(st.sampled_from(OPTIONS) | st.sampled_from(VALUES) | any_text.filter(lambda text: "\0" not in text), max_size=8)
 
 
-@given(st.sampled_from(["run", "ps", "exec", "stop", "clean", "rootfs", "doctor", "tour", "--version"]), words)
+@given(st.sampled_from(COMMANDS), words)
 @examples(400)
 def test_any_words_are_parsed_or_refused_with_status_2(command: str, typed: list[str]) -> None:
     try:

@@ -34,8 +34,9 @@ def test_any_steps_in_any_order_are_done_or_refused_with_a_cause(places: dict[st
     def act(machine: Machine) -> None:
         @given(sequences())
         @examples(count)
-        def each(todo: list[Step]) -> None:
-            machine.try_all(todo, look)
+        def each(drawn: tuple[list[Step], list[Step]]) -> None:
+            first, todo = drawn
+            machine.try_all(todo, look, first)
 
         each()
 
