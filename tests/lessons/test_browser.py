@@ -38,7 +38,7 @@ def test_a_lesson_waits_for_a_guess_which_is_a_click(lab, tmp_path):
     option = lab.page.get_by_label("only its own").first
     option.scroll_into_view_if_needed()
     option.check()
-    lab.photograph(Path(os.environ.get("SCRATCHLAB_SCREENSHOTS", tmp_path)) / "predict.png", ".jp-Notebook .jp-Cell", 7)
+    lab.photograph(Path(os.environ.get("SCRATCHLAB_SCREENSHOTS", tmp_path)) / "predict.png", ".jp-Notebook .jp-Cell", 6)
     cell = lab.page.locator(".jp-Notebook .jp-CodeCell", has_text="guess.reveal").first
     cell.locator(".cm-content").click()
     lab.page.keyboard.press("Control+Enter")
