@@ -55,6 +55,7 @@ class Process:
                 start_new_session=True, pass_fds=[*plumbing.inherited, *number_of(start.initrd)],
             )  # fmt: skip
         except OSError as error:
+            plumbing.close()
             raise HostError(f"QEMU does not start: {error}", "see `scratchlab vm doctor`") from None
         finally:
             plumbing.close_theirs()

@@ -3,10 +3,10 @@
 import io
 import sys
 import tarfile
+import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,8 +71,10 @@ class Run(NamedTuple):
                "COVERAGE_FILE": f"{_RESULTS}/coverage-{number}", "TERM": "xterm"}  # fmt: skip
         try:
             done = machine.run(self._command(number), env=env, cwd=_PLACE, stream=_Printer(number, self.guests))
-            machine.fetch(_RESULTS, self.results.parent / ".vm-test-fetched")
-            self._keep_fetched()
+            with tempfile.TemporaryDirectory(dir=self.results) as fetched:
+                machine.fetch(_RESULTS, Path(fetched))
+                for path in Path(fetched, "results").iterdir():
+                    path.replace(self.results / path.name)
         except ScratchlabError:
             self._keep_console(machine, number)
             raise
@@ -94,14 +96,6 @@ class Run(NamedTuple):
             f"--junit-xml={_RESULTS}/junit-{number}.xml",
             *self.words,
         ]
-
-    def _keep_fetched(self) -> None:
-        fetched = self.results.parent / ".vm-test-fetched"
-        for path in (fetched / "results").iterdir():
-            path.replace(self.results / path.name)
-        with suppress(OSError):
-            (fetched / "results").rmdir()
-            fetched.rmdir()
 
     def _keep_console(self, machine: Machine, number: int) -> None:
         kernel = machine.run(["dmesg"]).out if machine.alive else ""
