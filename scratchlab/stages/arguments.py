@@ -37,11 +37,14 @@ def check_fields(row: Any) -> None:
 
 
 def check_value(what: str, value: object, hint: Any) -> None:
-    """Raise InputError unless `value` is of the type `hint`, and text of it can be told to the kernel."""
+    """Raise InputError unless `value` is of the type `hint`, and can be told to the kernel."""
     if not _fits(value, hint):
         raise InputError(f"{what}: {_short(value)} is not {_words(hint)}")
-    if text := next(filter(_unspeakable, _texts(value)), ""):
-        raise InputError(f"{what}: {_short(text)} holds a NUL or half a character", "no path and no name of the kernel can")
+    for part in _parts(value):
+        if isinstance(part, str) and _unspeakable(part):
+            raise InputError(f"{what}: {_short(part)} holds a NUL or half a character", "no path and no name of the kernel can")
+        if isinstance(part, int) and not -(1 << 63) <= part < 1 << 64:
+            raise InputError(f"{what}: {_short(part)} has more than 64 bits", "no number of the kernel has")
 
 
 @lru_cache(maxsize=256)
@@ -94,13 +97,14 @@ def _short(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:90]}…"
 
 
-def _texts(value: object) -> Iterable[str]:
-    if isinstance(value, str):
+def _parts(value: object) -> Iterable[object]:
+    """A value, or all that is in it."""
+    if isinstance(value, Mapping):
+        value = [each for pair in value.items() for each in pair]
+    if isinstance(value, list | tuple | set | frozenset):
+        yield from (part for each in value for part in _parts(each))
+    else:
         yield value
-    elif isinstance(value, Mapping):
-        yield from (text for pair in value.items() for each in pair for text in _texts(each))
-    elif isinstance(value, list | tuple | set | frozenset):
-        yield from (text for each in value for text in _texts(each))
 
 
 def _unspeakable(text: str) -> bool:

@@ -50,3 +50,20 @@ except OSError as error:
     done = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True, check=False)
 
     assert done.stdout.startswith("/nowhere does not exist, so nothing can be below it"), done
+
+
+def test_an_error_of_pythons_in_a_learners_function_comes_back_as_the_call_behind_it(box: Sandbox) -> None:
+    def act() -> None:
+        import os
+
+        os.mkdir("/nowhere/below")
+
+    with pytest.raises(KernelError, match=r"mkdir\(path=\"/nowhere/below\"\): No such file.*\n  hint: /nowhere does not exist"):
+        box.apply(act)
+
+
+def test_a_file_that_landlock_shuts_is_said_to_be_open_by_its_mode(box: Sandbox) -> None:
+    box.play([stages.step(stages.unshare_mount), stages.step(stages.private_mounts), stages.step(stages.landlock, read=["/tmp"])])
+
+    with pytest.raises(KernelError, match=r"/sys/devices/system/cpu .* is open to .* by its mode, so Landlock or a security"):
+        box.apply(stages.mask)

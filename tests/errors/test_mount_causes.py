@@ -189,6 +189,7 @@ CASES: dict[str, tuple[Here, str, str]] = {
     "overlay without lower": (overlay(lowerdir="nowhere"), "ENOENT", "the layer .*/nowhere does not exist"),
     "overlay without work": (overlay(workdir=""), "EINVAL", "an upperdir needs a workdir"),
     "overlay with work elsewhere": (overlay(workdir="other/work"), "EINVAL", "they must be in the same"),
+    "overlay with upper in lower": (overlay(lowerdir="upper"), "ELOOP", "must not lie in each other"),
     "overlay with work in upper": (overlay(workdir="upper/work"), "EINVAL", "workdir must not be in upperdir"),
     "disk filesystem in a user namespace": (
         in_user_namespace(lambda here: linux.mount("/dev/loop0", here, "ext4")),

@@ -89,6 +89,11 @@ CASES: dict[str, tuple[Act, str, str]] = {
     ),
     "route taken": (alone(same_route), "EEXIST", "there is a route to 10.9.0.0/16 already"),
     "no way there": (alone(lambda: socket_call("connect", ("10.1.2.3", 80))), "ENETUNREACH", "has 0 routes; links: lo"),
+    "gateway nowhere": (
+        alone(lambda: netlink.send(netlink.new_route("2001:db8::1"))),
+        "EHOSTUNREACH",
+        "the gateway 2001:db8::1 is on no subnet",
+    ),
     "port taken": (alone(taken_port), "EADDRINUSE", r"port 8080 is taken by \d+ \(python"),
     "port of a connection just closed": (alone(just_closed), "EADDRINUSE", "closed a moment ago.*SO_REUSEADDR"),
     "path taken": (taken_path, "EADDRINUSE", "exists already: a socket's file stays when its owner ends"),

@@ -11,7 +11,8 @@ import pytest
 from scratchlab import linux
 from scratchlab.errors import causes
 from scratchlab.linux import Clone
-from tests.conftest import needs_root
+from scratchlab.linux.ledger import look
+from tests.conftest import in_child, needs_root
 from tests.errors.provoked import Act, call, nobody, own_user_namespace, says
 
 pytestmark = needs_root
@@ -88,6 +89,33 @@ def set_clocks() -> None:
     linux.write_file("/proc/self/timens_offsets", "monotonic 2 0\n")
 
 
+def set_clock(seconds: int) -> Act:
+    def act() -> None:
+        linux.unshare(Clone.NEWTIME)
+        linux.write_file("/proc/self/timens_offsets", f"monotonic {seconds} 0\n")
+
+    return act
+
+
+def look_at_a_stranger() -> None:
+    root = os.getppid()
+    nobody()
+    look("readlink", {"path": f"/proc/{root}/ns/uts"}, lambda: os.readlink(f"/proc/{root}/ns/uts"))
+
+
+def number_of_another_namespace() -> None:
+    """In a new pid namespace, with the old one's /proc: a number that it has is not one of ours."""
+    linux.unshare(Clone.NEWPID)
+    outside = os.getppid()
+    in_child(lambda: linux.pidfd_open(outside))
+
+
+def file_of_nobody() -> None:
+    linux.unshare(Clone.NEWUSER | Clone.NEWNS)  # and no map_ids
+    linux.mount("tmpfs", "/mnt", "tmpfs")
+    call("open", lambda: os.open("/mnt/file", os.O_CREAT | os.O_WRONLY), pathname="/mnt/file")
+
+
 def out_of_address_space() -> None:
     linux.setrlimit("RLIMIT_AS", 1 << 30, 1 << 30)
     call("mmap", lambda: mmap.mmap(-1, 1 << 31), length=1 << 31)
@@ -114,6 +142,10 @@ CASES: dict[str, tuple[Act, str, str]] = {
     "no pid at all": (lambda: linux.pidfd_open(-5), "EINVAL", "-5 is not the number of a process"),
     "process of another user": (strangers, "EPERM", r"process \d+ .* is of user 0, and user 65534.* only its own"),
     "clocks are set": (set_clocks, "EACCES", "somebody is in this time namespace already"),
+    "clock before the machine": (set_clock(-(10**9)), "ERANGE", r"a clock would be below 0.*runs for [\d.]+ seconds"),
+    "namespace of another user's process": (look_at_a_stranger, "EACCES", r"process \d+ .* is of another user, or has capab"),
+    "number of another pid namespace": (number_of_another_namespace, "ESRCH", "belongs to another pid namespace"),
+    "file of an id without a number": (file_of_nobody, "EOVERFLOW", "who has no number in this user namespace"),
     "no descriptor": (lambda: linux.setns(999, Clone.NEWNET), "EBADF", "no file is open as descriptor 999"),
 }
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -24,6 +25,9 @@ def look(path: str | Path) -> Executable:
         (b"#!/usr/bin/env -S a b  c\n", "/usr/bin/env", "-S a b  c"),  # one argument, whatever is in it
         (b"#!/bin/sh\t-e \n", "/bin/sh", "-e"),
         (b"#!/bin/sh", "/bin/sh", ""),
+        (b"#!/bin/sh\r\n", "/bin/sh\r", ""),  # the kernel takes the carriage return for a part of the name
+        (b"#!/bin/sh -e\r\n", "/bin/sh", "-e\r"),
+        (b"#!/bin/sh\0x\n", "/bin/sh", ""),
     ],
 )
 def test_a_script_names_its_interpreter_and_at_most_one_argument(head: bytes, interpreter: str, argument: str) -> None:
@@ -69,3 +73,10 @@ def test_a_cut_program_is_no_program(tmp_path: Path, length: int) -> None:
     (tmp_path / "cut").write_bytes(Path("/proc/self/exe").read_bytes()[:length])
 
     assert look(tmp_path / "cut").kind == ""
+
+
+def test_a_program_that_asks_for_an_exabyte_is_no_program(tmp_path: Path) -> None:
+    header = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    for offset, size in ((120, 1 << 60), (1 << 63, 5), ((1 << 64) - 1, (1 << 64) - 1)):
+        (tmp_path / "x").write_bytes(header + struct.pack("<IIQQQQQQ", 3, 4, offset, 0, 0, size, size, 1) + b"/lib\0")
+        assert look(tmp_path / "x").kind == ""
