@@ -8,6 +8,7 @@ from pathlib import Path
 
 import scratchlab
 from scratchlab.vm import cpio
+from scratchlab.vm.link import as_root
 
 PLACE = "/opt/scratchlab"  # where it lies in the guest
 _PACKAGE = Path(scratchlab.__file__).parent
@@ -55,15 +56,9 @@ def as_tar() -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for path in files():
-            archive.add(path, f"scratchlab/{path.relative_to(_PACKAGE).as_posix()}", filter=_as_root)
+            archive.add(path, f"scratchlab/{path.relative_to(_PACKAGE).as_posix()}", filter=as_root)
         _add_text(archive, _HASH, library_hash())
     return stream.getvalue()
-
-
-def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    member.uid = member.gid = 0
-    member.uname = member.gname = "root"
-    return member
 
 
 def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:

@@ -82,7 +82,7 @@ class Guest:
         """Copy a file or directory of this computer into the directory `to` of the machine."""
         with tempfile.TemporaryFile() as stream:
             with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
-                archive.add(source, source.resolve().name, filter=_as_root)
+                archive.add(source, source.resolve().name, filter=as_root)
             stream.seek(0)
             self.unpack(stream, to)
 
@@ -131,7 +131,8 @@ def _as_file(input: str | bytes | IO[bytes]) -> IO[bytes]:
     return io.BytesIO(input) if isinstance(input, bytes) else input
 
 
-def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+def as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """A member of an archive as root's, whoever its file belongs to here."""
     member.uid = member.gid = 0
     member.uname = member.gname = "root"
     return member

@@ -11,8 +11,10 @@ look ends that QEMU, which would otherwise be nobody's.
 
 import json
 import os
+import re
 import signal
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,9 +83,9 @@ def directory() -> Path:
 
 
 def register(name: str = "", **about: Any) -> Registration:
-    """Take a name for a new machine; one that is free, if none is asked for. Raises InputError, HostError."""
+    """Take a name for a new machine; a free one, after its notebook, if none is asked for. Raises InputError, HostError."""
     clean()
-    for candidate in [check_name(name)] if name else (f"machine-{number}" for number in range(1, 10_000)):
+    for candidate in [check_name(name)] if name else _names(str(about.get("notebook", ""))):
         path = directory() / f"{candidate}.json"
         facts = {"owner": os.getpid(), "started": start_time(os.getpid()), "boot": boot_id(), **about}
         try:
@@ -94,6 +96,14 @@ def register(name: str = "", **about: Any) -> Registration:
             continue
         return Registration(path, facts)
     raise HostError(f"a machine called {name!r} runs already", f"`scratchlab vm shell {name}` enters it")
+
+
+def _names(notebook: str) -> Iterator[str]:
+    """07.ipynb gives 07, 07-2, 07-3 …; no notebook gives machine-1, machine-2 …"""
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", notebook.removesuffix(".ipynb")).strip("-_.")[:32]
+    if stem:
+        yield stem
+    yield from (f"{stem or 'machine'}-{number}" for number in range(2 if stem else 1, 10_000))
 
 
 def check_name(name: str) -> str:

@@ -14,6 +14,7 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
+from scratchlab.vm.guest import files
 from scratchlab.vm.guest.frames import ADDRESS, KERNEL_PORTS
 from scratchlab.vm.guest.network import OwnNetwork
 
@@ -83,6 +84,7 @@ def _initialised(network: OwnNetwork) -> Any:
     # What the first cells of every lesson need, so that it is in the snapshot.
     app.shell.run_cell("import os, sys, subprocess, socket, ctypes", store_history=False, silent=True)
     app.shell.complete("os.pa")
+    files.register(app.shell)
     _warm_library()
     gc.collect()
     gc.freeze()
