@@ -17,6 +17,7 @@ from scratchlab.sandbox import Sandbox
 from scratchlab.stages import step
 
 PROGRAM = "/bin/ls"
+LOADER = re.compile(rb"/lib[\w/]*/ld-[\w.-]+")
 
 
 def running_in(answer: Answer) -> Facts:
@@ -38,9 +39,16 @@ def running_in(answer: Answer) -> Facts:
 
 
 def needed() -> list[str]:
-    """The files that the program asks for: its libraries, and the loader that its first bytes name.  ldd(1)"""
-    listing = subprocess.run(["ldd", PROGRAM], capture_output=True, text=True, check=True).stdout
-    return re.findall(r"/\S+", listing)
+    """The files that the program asks for: its libraries, and its loader.  ld.so(8)"""
+    return _listed(PROGRAM)
+
+
+def _listed(program: str) -> list[str]:
+    loader = LOADER.search(Path(program).read_bytes())
+    assert loader is not None, f"{program} is a static program"
+    # What ldd(1) does, where there is no ldd: the loader itself lists what it would load.
+    words = [loader.group().decode(), "--list", program]
+    return re.findall(r"/\S+", subprocess.run(words, capture_output=True, text=True, check=True).stdout)
 
 
 def _loaders(facts: Facts) -> Iterator[str]:
@@ -48,8 +56,9 @@ def _loaders(facts: Facts) -> Iterator[str]:
 
 
 def fill(root: str) -> None:
-    """The program, and all that ldd lists, each at its own path."""
-    listing = subprocess.run(["ldd", "/bin/ls"], capture_output=True, text=True, check=True).stdout
+    """The program, and all that its loader lists, each at its own path."""
+    loader = re.search(rb"/lib[\w/]*/ld-[\w.-]+", Path("/bin/ls").read_bytes())[0].decode()  # type: ignore[index]
+    listing = subprocess.run([loader, "--list", "/bin/ls"], capture_output=True, text=True, check=True).stdout
     for path in ["/bin/ls", *re.findall(r"/\S+", listing)]:
         os.makedirs(root + os.path.dirname(path), exist_ok=True)
         shutil.copy(path, root + path)
@@ -89,7 +98,7 @@ FILL = Exercise(
             lambda facts: "".join(f"the loader {path} is not there" for path in _loaders(facts)),
             (
                 "The kernel says ENOENT of a file that is there. Which file does it miss?",
-                "readelf -l /bin/ls names an interpreter; ldd /bin/ls lists it.",
+                "readelf -l /bin/ls names an interpreter; its path is among the bytes of /bin/ls.",
             ),
         ),
         Claim(
@@ -97,7 +106,7 @@ FILL = Exercise(
             lambda facts: f"missing: {', '.join(facts['missing'])}" if facts["missing"] else "",
             (
                 "Now it is not the kernel that complains. Who says so?",
-                "Keep each library's whole path, as ldd lists it: make the directories first.",
+                "Keep each library's whole path, as the loader lists it with --list: make the directories first.",
             ),
         ),
         Claim(
