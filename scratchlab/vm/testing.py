@@ -16,7 +16,7 @@ from scratchlab.vm.progress import for_terminal
 
 _PLACE = "/root/checkout"
 _RESULTS = "/root/results"
-_PUSHED = ("tests", "benchmarks", "pyproject.toml", "lab", "notebooks", "docs", "README.md")
+_PUSHED = ("tests", "benchmarks", "pyproject.toml", "lab", "notebooks", "tools", "docs", "README.md")
 _NO_TESTS = 5  # pytest's exit status when its share is empty
 
 # What is no test of the kernel's: it asks for the network, for a compiler or for git, or starts machines itself.
