@@ -83,7 +83,7 @@ def directory() -> Path:
 
 
 def register(name: str = "", **about: Any) -> Registration:
-    """Take a name for a new machine; a free one, after its notebook, if none is asked for. Raises InputError, HostError."""
+    """Take a name for a new machine: the one asked for, or a free one. Raises InputError, HostError."""
     clean()
     for candidate in [check_name(name)] if name else _names(str(about.get("notebook", ""))):
         path = directory() / f"{candidate}.json"
