@@ -67,3 +67,19 @@ def test_a_file_that_landlock_shuts_is_said_to_be_open_by_its_mode(box: Sandbox)
 
     with pytest.raises(KernelError, match=r"/sys/devices/system/cpu .* is open to .* by its mode, so Landlock or a security"):
         box.apply(stages.mask)
+
+
+def test_who_has_given_up_files_is_told_why_it_can_mount_nothing(box: Sandbox) -> None:
+    box.play(
+        [stages.step(stages.unshare_mount), stages.step(stages.private_mounts), stages.step(stages.landlock, write=["/tmp"])]
+    )
+
+    with pytest.raises(KernelError, match=r"so it is Landlock: who has given up files can change no mounts"):
+        box.apply(stages.tmpfs, "/mnt")
+
+
+def test_a_clock_is_set_only_by_who_could_set_the_machines(box: Sandbox) -> None:
+    box.apply(stages.capabilities, ["SYS_ADMIN"])
+
+    with pytest.raises(KernelError, match="CAP_SYS_TIME is missing here; it was dropped"):
+        box.apply(stages.unshare_time, boottime=5)

@@ -28,7 +28,7 @@ CAUSES: dict[tuple[str, str], tuple[Finder, ...]] = {
     ("setrlimit", "EINVAL"): (ids.limit_upside_down,),
     ("setrlimit", "EPERM"): (ids.limit_raised,),
     ("write", "EINVAL"): (ids.map_malformed,),
-    ("write", "EPERM"): (ids.map_refused,),
+    ("write", "EPERM"): (ids.map_refused, privilege.clock_refused),
     # namespaces and processes
     ("clone3", "EAGAIN"): (process.group_is_full, process.user_is_full, process.machine_is_full),
     ("clone3", "ENOMEM"): (process.init_is_dead, process.no_memory),
@@ -120,6 +120,7 @@ ANY: dict[str, tuple[Finder, ...]] = {
         privilege.seccomp_filter,
         privilege.device_group,
         privilege.security_module,
+        mount.held_by_landlock,
     ),
     "ERANGE": (cgroup.refused,),
     "EROFS": (cgroup.refused, access.read_only),

@@ -225,3 +225,14 @@ def no_filesystem_there(asked: Asked) -> Cause | None:
         f"blkid {asked.text('source')}",
         "mount(2)",
     )
+
+
+def held_by_landlock(asked: Asked) -> Cause | None:
+    """EPERM with every right to mount: who has given up files cannot bring them back by another mount."""
+    if asked.call not in ("mount", "umount2", "pivot_root", "move_mount") or not facts.has_capability("CAP_SYS_ADMIN"):
+        return None
+    return Cause(
+        "nothing that can be seen forbids it, so it is Landlock: who has given up files can change no mounts. Apply it last",
+        "cat /sys/kernel/security/lsm",
+        "landlock(7)",
+    )

@@ -95,6 +95,13 @@ def outside_user_namespace(asked: Asked) -> Cause | None:
     )
 
 
+def clock_refused(asked: Asked) -> Cause | None:
+    """Clocks of a time namespace are set by who could set the machine's."""
+    if not asked.text("file").endswith("timens_offsets") or facts.has_capability("CAP_SYS_TIME"):
+        return None
+    return missing("CAP_SYS_TIME", "CAP_SYS_TIME")
+
+
 def device_in_user_namespace(_asked: Asked) -> Cause | None:
     """Device nodes are of the machine, and no user namespace owns one."""
     if facts.in_initial_user_namespace() or not facts.has_capability("CAP_MKNOD"):
