@@ -14,9 +14,7 @@ def add_commands(kernel: argparse.ArgumentParser) -> None:
     add: Subparsers = kernel.add_subparsers(metavar="COMMAND", required=True)
     make = add.add_parser("install", help="show our kernels in Jupyter's list", description="Show our kernels in Jupyter's list.")
     make.set_defaults(act=install)
-    where = make.add_mutually_exclusive_group()
-    where.add_argument("--user", action="store_true", help="for all Jupyters of this user")
-    where.add_argument("--sys-prefix", action="store_true", help="for this Python environment (where we run in one)")
+    _add_where(make, "where we run in one, else --user")
     make.add_argument("--memory", default="512", metavar="MB", help="memory of the machine behind a notebook (512)")
     make.add_argument("--network", choices=["none", "user"], default="none", help="its way out (none); user: as this computer's")
     make.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join(kernelspecs.names())} (all)")
@@ -24,6 +22,13 @@ def add_commands(kernel: argparse.ArgumentParser) -> None:
     show.set_defaults(act=list_)
     drop = add.add_parser("remove", help="remove them from Jupyter's list", description="Remove them from Jupyter's list.")
     drop.set_defaults(act=remove)
+    _add_where(drop, "both")
+
+
+def _add_where(parser: argparse.ArgumentParser, otherwise: str) -> None:
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--user", action="store_true", help="for all Jupyters of this user")
+    where.add_argument("--sys-prefix", action="store_true", help=f"for this Python environment ({otherwise})")
 
 
 def install(arguments: argparse.Namespace) -> int:
@@ -46,8 +51,9 @@ def list_(_arguments: argparse.Namespace) -> int:
     return 0
 
 
-def remove(_arguments: argparse.Namespace) -> int:
+def remove(arguments: argparse.Namespace) -> int:
     """Remove our kernels, and print where they were."""
-    for path in kernelspecs.remove():
+    chosen = arguments.user or arguments.sys_prefix
+    for path in kernelspecs.remove(kernelspecs.place(arguments.user, arguments.sys_prefix) if chosen else None):
         print(path)
     return 0

@@ -54,7 +54,7 @@ def _install(kernels: Path, name: str, more: list[str]) -> Path:
             (place / "kernel.json").write_text(json.dumps(spec, indent=1) + "\n")
     except OSError as error:
         raise HostError(
-            f"cannot write {kernels / name}: {error.strerror}", "try --user, or as whom the directory belongs to"
+            f"cannot write in {kernels}: {error.strerror}", "try --user, or as whom the directory belongs to"
         ) from None
     return kernels / name
 
@@ -80,10 +80,10 @@ def _spec(name: str) -> dict[str, Any]:
     return spec
 
 
-def remove() -> list[Path]:
-    """Remove our kernels from wherever this user may. Gives where they were."""
+def remove(directory: Path | None) -> list[Path]:
+    """Remove our kernels from below a directory of Jupyter's, or from all. Gives where they were."""
     removed = []
-    for kernel in find():
+    for kernel in [kernel for kernel in find() if not directory or kernel.directory.is_relative_to(directory)]:
         try:
             shutil.rmtree(kernel.directory)
         except OSError as error:
