@@ -27,6 +27,7 @@ class _Commands:
 commands = _Commands()
 
 _VM = "a virtual machine to be root on: start one, enter it, throw it away"
+_KERNEL = "our kernels in Jupyter's list: install, list, remove"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words:
         parser().print_help(sys.stderr)
         return 2
-    parsed = _vm_arguments(words) if words[0] == "vm" else parser().parse_args(words)
+    apart = {"vm": _vm_arguments, "kernel": _kernel_arguments}
+    parsed = apart[words[0]](words) if words[0] in apart else parser().parse_args(words)
     command: Command = parsed.act
     try:
         status = command(parsed)
@@ -99,6 +101,7 @@ def parser() -> argparse.ArgumentParser:
     _add_trials(add)
     _add_doctor(add)
     add.add_parser("vm", help=_VM)
+    add.add_parser("kernel", help=_KERNEL)
     tour = _add(add, "tour", commands.tour, "build a container step by step, and show what each step changes")
     tour.add_argument("rootfs", metavar="ROOTFS")
     return top
@@ -113,6 +116,18 @@ def _vm_arguments(words: Sequence[str]) -> argparse.Namespace:
         top.add_subparsers(metavar="COMMAND", required=True).add_parser("vm", description=_VM[0].upper() + _VM[1:] + ".")
     )
     return top.parse_args(separated(words))
+
+
+def _kernel_arguments(words: Sequence[str]) -> argparse.Namespace:
+    from scratchlab.vm.kernel_commands import add_commands
+
+    top = _Parser(prog="scratchlab")
+    add_commands(
+        top.add_subparsers(metavar="COMMAND", required=True).add_parser(
+            "kernel", description=_KERNEL[0].upper() + _KERNEL[1:] + "."
+        )
+    )
+    return top.parse_args(words)
 
 
 class _Parser(argparse.ArgumentParser):

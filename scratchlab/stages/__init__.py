@@ -1,7 +1,7 @@
 """Isolation, one callable step at a time: `stages.hostname`, and `stages.STAGES` with all of them by name."""
 
 from scratchlab.stages.access import landlock
-from scratchlab.stages.cgroups import cpu, io, memory, pids
+from scratchlab.stages.cgroups import cpu, io, join_groups, memory, pids
 from scratchlab.stages.filesystem import (
     bind,
     chroot,
@@ -57,6 +57,7 @@ __all__ = [
     "inside",
     "io",
     "join",
+    "join_groups",
     "landlock",
     "loopback",
     "map_ids",

@@ -10,7 +10,7 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-_DELIMITER = b"<IDS|MSG>"
+DELIMITER = b"<IDS|MSG>"
 _NOTHING: dict[str, Any] = {}
 
 Frames = list[bytes]
@@ -38,7 +38,7 @@ class Request(NamedTuple):
 def read(channel: str, frames: Frames) -> Request | None:
     """A request out of its frames; None for what is none of Jupyter's."""
     try:
-        delimiter = frames.index(_DELIMITER)
+        delimiter = frames.index(DELIMITER)
         return Request(channel, frames, frames[:delimiter], dict(json.loads(frames[delimiter + 2])))
     except (ValueError, IndexError, TypeError):
         return None
@@ -47,7 +47,7 @@ def read(channel: str, frames: Frames) -> Request | None:
 def part(frames: Frames, number: int) -> dict[str, Any]:
     """The header (0), the parent's header (1) or the content (3) of a message; {} if it cannot be read."""
     try:
-        return dict(json.loads(frames[frames.index(_DELIMITER) + 2 + number]))
+        return dict(json.loads(frames[frames.index(DELIMITER) + 2 + number]))
     except (ValueError, IndexError, TypeError):
         return {}
 
@@ -66,7 +66,7 @@ class Writer:
             "date": datetime.now(UTC).isoformat(), "version": "5.3",
         }  # fmt: skip
         parts = [json.dumps(piece).encode() for piece in (header, parent, {}, content)]
-        return [_DELIMITER, self.signature(parts), *parts]
+        return [DELIMITER, self.signature(parts), *parts]
 
     def is_genuine(self, request: Request) -> bool:
         """Whether whoever sent it knows the key."""

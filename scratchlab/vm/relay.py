@@ -13,7 +13,7 @@ from typing import NamedTuple
 import zmq
 
 from scratchlab.errors import ScratchlabError
-from scratchlab.vm.messages import Frames, Request, part
+from scratchlab.vm.messages import DELIMITER, Frames, Request, part
 from scratchlab.vm.ports import Ports, Socket
 from scratchlab.vm.standin import kernel_info
 
@@ -103,8 +103,8 @@ class Relay:
         if channel == "iopub" and frames[0] == TOPIC:
             self._backend.wants(frames)
             return
-        if channel != "iopub" and frames[0] == b"":
-            return
+        if channel == "iopub" and frames[0] == DELIMITER:
+            return  # it has no topic: the welcome to us, which may be signed with the key that the kernel had in the snapshot
         if channel in ("shell", "control"):
             self._unanswered.pop(str(part(frames, 1).get("msg_id")), None)
         self._ports.send(channel, frames)

@@ -3,10 +3,12 @@
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from scratchlab.vm import Machine, registry
+from scratchlab.vm import Machine, kernelspecs, registry
+from tests.vm.kernels import Kernel, started
 from tests.vm.machines import HAS_MACHINES, NO_MACHINES, qemus, temporary_files
 
 
@@ -46,3 +48,25 @@ def no_machine_left() -> Iterator[None]:
     while (left := _left() - before) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not left
+
+
+@pytest.fixture(scope="session")
+def specs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of our kernelspecs, installed for the tests alone."""
+    place = tmp_path_factory.mktemp("jupyter")
+    kernelspecs.install(place, [], [])
+    return place / "kernels"
+
+
+@pytest.fixture
+def kernel(built: None, specs: Path, tmp_path: Path) -> Iterator[Kernel]:
+    """A kernel of the test's own, in the test's folder."""
+    with started(specs, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def common(built: None, specs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    """A kernel that the tests of one file share, for what changes nothing."""
+    with started(specs, tmp_path_factory.mktemp("folder")) as made:
+        yield made

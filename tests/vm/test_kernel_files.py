@@ -1,0 +1,105 @@
+"""The files beside a notebook are in its machine, and those that a cell makes come back when it asks."""
+
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from scratchlab.errors import InputError
+from scratchlab.vm import notebook
+from scratchlab.vm.filedesk import allowed
+from scratchlab.vm.notebook import Notebook
+from tests.vm.kernels import Kernel, started
+
+
+def test_a_cell_opens_what_lies_beside_the_notebook(built: None, specs: Path, tmp_path: Path) -> None:
+    (tmp_path / "data.txt").write_text("from the host")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/helper.py").write_text("WHERE = __file__")
+    with started(specs, tmp_path) as kernel:
+        assert kernel.cell("open('data.txt').read()").text == "'from the host'"
+        assert kernel.cell("from more import helper; helper.WHERE").text == "'/root/more/helper.py'"
+
+        kernel.cell("open('data.txt', 'w').write('changed')")
+    assert (tmp_path / "data.txt").read_text() == "from the host"
+
+
+def test_files_go_both_ways_when_a_cell_says_so(kernel: Kernel, tmp_path: Path) -> None:
+    kernel.cell("import os; os.makedirs('out/deep'); open('out/deep/a', 'w').write('A'); open('b.txt', 'w').write('B')")
+    assert kernel.cell("%fetch b.txt out").text == "b.txt\nout"
+    assert (tmp_path / "b.txt").read_text() + (tmp_path / "out/deep/a").read_text() == "BA"
+
+    (tmp_path / "b.txt").write_text("newer")
+    assert kernel.cell("%push b.txt").text == "b.txt"
+    assert kernel.cell("open('b.txt').read()").text == "'newer'"
+
+    assert kernel.cell("%push").text == "all"
+    assert kernel.cell("os.chdir('out')\n%fetch deep/a\nos.chdir('/root')").text == "out/deep/a"
+
+
+def test_what_cannot_be_is_told(kernel: Kernel, tmp_path: Path) -> None:
+    assert "no nothing.txt beside the notebook" in kernel.cell("%push nothing.txt").text
+    assert "could not copy /root/nothing.txt from the machine" in kernel.cell("%fetch nothing.txt").text
+    assert "which files" in kernel.cell("%fetch").text
+    for path in ("/etc/passwd", "../up", ".hidden", "a/.git/hooks", "~/.bashrc"):
+        assert "not in the notebook's folder" in kernel.cell(f"%fetch {path}").text
+    assert kernel.cell("1").text == "1"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "..", "../x", "a/../../x", ".x", "a/.x", "", ".", "/root/../etc", "C:\\x", "a\\..\\x"]
+)
+def test_what_a_machine_may_not_name_is_refused(name: str) -> None:
+    with pytest.raises(InputError):
+        allowed(name)
+
+
+def test_a_file_may_be_named_from_either_side() -> None:
+    assert allowed("a/b.txt") == allowed("/root/a/b.txt") == PurePosixPath("a/b.txt")
+
+
+def test_large_and_hidden_and_made_files_stay_where_they_are(tmp_path: Path) -> None:
+    for name in (
+        ".git/config",
+        "__pycache__/x.pyc",
+        "venv/pyvenv.cfg",
+        "venv/lib.py",
+        "a/b/c/d/far.txt",
+        ".env",
+        "here.txt",
+        "a/near.txt",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    with (tmp_path / "large.bin").open("wb") as file:
+        file.truncate(5_000_001)
+    found = notebook.beside(tmp_path)
+
+    assert [str(path.relative_to(tmp_path)) for path in found.taken] == ["here.txt", "a/near.txt"]
+    assert found.left_out == [tmp_path / "large.bin"]
+
+
+def test_of_too_much_the_nearest_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    for name in ("below/1", "2", "3", "4", "5"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(4_500_000)
+
+    assert notebook.beside(tmp_path).left_out == [tmp_path / "below/1"]
+
+
+def test_a_link_to_a_file_is_that_file_and_one_to_nowhere_is_nothing(tmp_path: Path) -> None:
+    (tmp_path / "to-passwd").symlink_to("/etc/hostname")
+    (tmp_path / "nowhere").symlink_to("/nonexistent")
+    (tmp_path / "loop").symlink_to(tmp_path)
+
+    assert notebook.beside(tmp_path).taken == [tmp_path / "to-passwd"]
+
+
+def test_a_notebook_is_known_by_what_jupyter_says(tmp_path: Path) -> None:
+    says = {"JPY_SESSION_NAME": f"{tmp_path}/07.ipynb"}
+
+    assert Notebook.of(says, Path("/elsewhere")) == ("07.ipynb", tmp_path)
+    assert Notebook.of({"JPY_SESSION_NAME": "sub/07.ipynb"}, tmp_path) == ("07.ipynb", tmp_path)
+    assert Notebook.of({"JPY_SESSION_NAME": "console-1"}, tmp_path) == ("", tmp_path)
+    assert Notebook.of({}, tmp_path) == ("", tmp_path)
