@@ -63,16 +63,17 @@ def find() -> list[Installed]:
     """Our kernels as they are installed for this user, in the order in which Jupyter looks."""
     from jupyter_core.paths import jupyter_path
 
-    found = []
-    for place in map(Path, jupyter_path("kernels")):
-        for path in sorted(place.glob("scratchlab*/kernel.json")):
-            try:
-                spec = json.loads(path.read_text())
-                if spec["argv"][1:3] == _spec(path.parent.name)["argv"][1:3]:
-                    found.append(Installed(path.parent.name, path.parent, spec))
-            except (OSError, ValueError, KeyError):
-                continue
-    return found
+    paths = [path for place in jupyter_path("kernels") for path in sorted(Path(place).glob("scratchlab*/kernel.json"))]
+    return [Installed(path.parent.name, path.parent, spec) for path in paths if (spec := _ours(path))]
+
+
+def _ours(path: Path) -> dict[str, Any]:
+    """What a kernel.json says if it starts a launcher of ours, or {}."""
+    try:
+        spec: dict[str, Any] = json.loads(path.read_text())
+        return spec if spec["argv"][1:3] == _spec(path.parent.name)["argv"][1:3] else {}
+    except (OSError, ValueError, KeyError):
+        return {}
 
 
 def _spec(name: str) -> dict[str, Any]:
