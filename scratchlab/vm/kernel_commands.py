@@ -34,7 +34,7 @@ def _add_where(parser: argparse.ArgumentParser, otherwise: str) -> None:
 def install(arguments: argparse.Namespace) -> int:
     """Install kernels, and print where they are."""
     memory = arguments.memory
-    if not (memory.isdigit() and 128 <= int(memory) <= 1 << 16):
+    if not (memory.isdecimal() and 128 <= int(memory) <= 1 << 16):
         raise InputError(f"--memory {memory}: not a size for a machine", "give megabytes, from 128 on: --memory 512")
     more = ["--memory", memory] if memory != "512" else []
     more += ["--network", "user"] if arguments.network == "user" else []

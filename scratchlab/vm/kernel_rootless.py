@@ -9,10 +9,12 @@ delegated to this user.
 import os
 import signal
 import sys
+import time
 from typing import NoReturn
 
 from scratchlab.errors import HostError, ScratchlabError
 from scratchlab.vm.kernel_local import IPYKERNEL, refuse
+from scratchlab.vm.parent import lives_as_long_as_jupyter
 
 _INSTEAD = "choose the kernel Scratchlab (root VM), which needs nothing of that"
 
@@ -21,6 +23,7 @@ def main(connection: str) -> int:
     """Be the kernel's parent; or answer in its place."""
     if sys.platform != "linux":
         return refuse(connection, HostError("namespaces are a thing of Linux, and this machine runs another system", _INSTEAD))
+    lives = lives_as_long_as_jupyter()
     reader, writer = os.pipe()
     child = os.fork()  # a child may fail: this process has changed nothing, and can still tell Jupyter why
     if child == 0:
@@ -34,7 +37,12 @@ def main(connection: str) -> int:
         return refuse(connection, HostError(f"this machine gives this user no namespaces: {failure}", _INSTEAD))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: os.kill(child, signal.SIGKILL if number == signal.SIGTERM else 0))
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF
+    # The kernel cannot watch for Jupyter's end, for it sees another process by that number; so we do.
+    while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+        if not lives():
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.2)
+    return os.waitstatus_to_exitcode(ended[1]) & 0xFF
 
 
 def _become_kernel(connection: str, failure: int) -> NoReturn:

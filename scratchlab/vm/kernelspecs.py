@@ -71,8 +71,8 @@ def _ours(path: Path) -> dict[str, Any]:
     """What a kernel.json says if it starts a launcher of ours, or {}."""
     try:
         spec: dict[str, Any] = json.loads(path.read_text())
-        return spec if spec["argv"][1:3] == _spec(path.parent.name)["argv"][1:3] else {}
-    except (OSError, ValueError, KeyError):
+        return spec if spec["display_name"] and spec["argv"][1:3] == _spec(path.parent.name)["argv"][1:3] else {}
+    except (OSError, ValueError, KeyError, TypeError):  # not there, or not as Jupyter wants it
         return {}
 
 

@@ -67,6 +67,16 @@ def test_a_kernel_whose_python_is_gone_is_told(jupyter: Path) -> None:
     assert "/gone/python is gone" in said("kernel", "list")
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"argv": null}', '{"argv": ["python", "-m", "scratchlab.vm.kernel"]}'])
+def test_a_damaged_kernel_of_somebody_elses_is_left_alone(jupyter: Path, text: str) -> None:
+    damaged = jupyter / "kernels/scratchlab/kernel.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text(text)
+
+    assert str(jupyter) not in said("kernel", "list") + said("kernel", "remove", "--user")
+    assert damaged.read_text() == text
+
+
 def test_a_kernel_of_somebody_elses_is_left_alone(jupyter: Path) -> None:
     theirs = jupyter / "kernels/scratchlab-mine/kernel.json"
     theirs.parent.mkdir(parents=True)
@@ -82,6 +92,7 @@ def test_a_kernel_of_somebody_elses_is_left_alone(jupyter: Path) -> None:
 def test_bad_input_gets_a_message(jupyter: Path) -> None:
     complains(2, "no kernel 'other'", "kernel", "install", "--user", "other")
     complains(2, "not a size", "kernel", "install", "--user", "--memory", "much")
+    complains(2, "not a size", "kernel", "install", "--user", "--memory", "²")
     jupyter.write_text("a file")
     complains(125, "cannot write in", "kernel", "install", "--user")
 
