@@ -21,6 +21,7 @@ NAMES = ["scratchlab", "scratchlab-local", "scratchlab-rootless"]
 def jupyter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user's directory of Jupyter's, and no other one that has kernels of ours."""
     monkeypatch.setitem(ENVIRONMENT, "JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
+    monkeypatch.setitem(ENVIRONMENT, "JUPYTER_PREFER_ENV_PATH", "0")  # an environment that ./lab made has them, too
     monkeypatch.delitem(ENVIRONMENT, "JUPYTER_PATH", raising=False)
     return tmp_path / "jupyter"
 
