@@ -49,13 +49,15 @@ ENVIRONMENT = {
 def rootfs(built: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """This machine's programs, to be read only; and a home with a checkout, a notebook, and an image that was built before."""
     root = tmp_path_factory.mktemp("binder")
-    for name in ("etc", "tmp", "proc", "sys", "dev", "usr", "opt/python", "opt/site", HOME[1:], f"{HOME[1:]}/lesson"):
+    for name in ("etc", "tmp", "var/tmp", "proc", "sys", "dev", "usr", "opt/python", "opt/site", HOME[1:], f"{HOME[1:]}/lesson"):
         (root / name).mkdir(parents=True)
     for name in ("bin", "sbin", "lib", "lib64"):
         (root / name).symlink_to(f"usr/{name}")
     (root / "etc/passwd").write_text(f"root:x:0:0::/root:/bin/sh\nlearner:x:{USER}:{USER}::{HOME}:/bin/sh\n")
+    shutil.copy("/etc/os-release", root / "etc")  # whose packages a machine gets; so an image is known by it
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
-    (root / "tmp").chmod(0o1777)
+    for name in ("tmp", "var/tmp"):
+        (root / name).chmod(0o1777)
     root.chmod(0o755)
     home = root / HOME[1:]
     _checkout(home / "checkout")
