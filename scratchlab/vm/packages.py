@@ -6,10 +6,12 @@ this machine. No script of a package runs: what those scripts would have made in
 
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from shutil import which
 
@@ -77,15 +79,16 @@ class Apt:
         sizes = {name: int(size) for name, size in re.findall(r"^'\S+' (\S+\.deb) (\d+) ", listed, re.MULTILINE)}
         total = sum(sizes.values())
         with subprocess.Popen(
-            ["apt-get", "-qq", *words], env=self._environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        ) as process:
+            ["apt-get", "-qq", *words], env=self._environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        ) as process:  # fmt: skip
             try:
                 while process.poll() is None:
                     progress("packages", _sizes(self.archives, sizes), total)
                     time.sleep(0.1)
                 said = process.communicate()[1]
             finally:
-                process.kill()
+                _end_session(process)
         if process.returncode:
             raise _failed("fetch packages", said)
         progress("packages", total, total)
@@ -123,6 +126,14 @@ def _unpack(archive: Path, tree: Path, left_out: Sequence[str]) -> None:
         # A download that was cut short, or a full disk: the next build fetches this one again.
         archive.unlink(missing_ok=True)
         raise HostError(f"could not unpack {archive.name}: {done.stderr.strip()[-300:] or 'it is damaged'}", "try again")
+
+
+def _end_session(process: "subprocess.Popen[str]") -> None:
+    """End apt-get with the programs that fetch for it: they would go on writing what the next build wants to read."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    if process.stderr and not process.stderr.closed:
+        process.stderr.read()  # ends when the last of them has
 
 
 def _sizes(archives: Path, wanted: dict[str, int]) -> int:

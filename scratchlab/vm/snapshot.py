@@ -32,7 +32,7 @@ from scratchlab.vm.registry import Registration
 
 _BOOT = 120.0  # seconds that a boot may take on a busy computer
 _LEAVE_OUT_MEMORY = "x-ignore-shared"  # the capability: memory that is a file need not be written to the state as well
-_KEPT_UNUSED = 7 * 24 * 3600.0  # seconds
+_KEPT = 5  # of the snapshots that there are, those used last
 _SIZE = 700_000_000  # of one, at most
 
 
@@ -88,11 +88,10 @@ def forget(directory: Path) -> None:
 
 
 def _forget_unused() -> None:
-    """Remove snapshots that nobody has started from for a week: of an older library, or a QEMU that was replaced."""
-    for directory in snapshots().glob("[!.]*"):
-        used = directory / "snapshot.json"
-        if not used.exists() or used.stat().st_mtime < time.time() - _KEPT_UNUSED:
-            forget(directory)
+    """Remove snapshots that are hardly of use: of an older library, or a QEMU that was replaced."""
+    used = {facts.parent: facts.stat().st_mtime for facts in snapshots().glob("[!.]*/snapshot.json")}
+    for directory in sorted(used, key=lambda found: used[found])[:-_KEPT]:
+        forget(directory)
 
 
 def have(qemu: Qemu, hardware: Hardware, image: Image, progress: Progress = silent) -> Snapshot:

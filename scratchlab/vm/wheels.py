@@ -22,7 +22,9 @@ def install(wheels: Sequence[str], to: Path, machine: str, python: str) -> None:
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
+        lines = done.stderr.strip().splitlines()
+        # Where pip itself fails, what it says of it stands at the end of a traceback.
+        errors = [line for line in lines if line.startswith("ERROR") and not line.endswith("Exception:")] or lines
         raise HostError(
             f"pip could not fetch Python packages for the guest: {errors[-1] if errors else 'it did not say why'}",
             "this needs a package index once; try `pip download ipykernel`",

@@ -127,12 +127,12 @@ def test_the_library_in_it_is_the_one_that_is_installed_here(shared: Machine) ->
 
 def test_a_changed_library_is_in_the_next_machine_without_a_new_snapshot(built: None, tmp_path: Path) -> None:
     subprocess.run(["cp", "-r", str(ROOT / "scratchlab"), str(tmp_path)], check=True)
-    with (tmp_path / "scratchlab/doctor.py").open("a") as file:
+    with (tmp_path / "scratchlab/owner.py").open("a") as file:
         file.write('\nADDED = "by a learner"\n')
     program = """
 from scratchlab.vm import Machine
 with Machine.start() as machine:
-    print(machine.run(["python3", "-c", "from scratchlab import doctor; print(doctor.ADDED)"]))
+    print(machine.run(["python3", "-c", "from scratchlab import owner; print(owner.ADDED)"]))
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
 
