@@ -115,18 +115,11 @@ def start_machine(cold: bool = False) -> None:
         assert machine.run(["true"]).ok
 
 
-def rows(folder: Path, rounds: int, build: bool) -> Iterator[Row]:
-    specs = folder / "jupyter"
-    kernelspecs.install(specs, ["scratchlab"], [])
-    os.environ["JUPYTER_PATH"] = str(specs)
-    if build:
-        yield Row("image, built from nothing", [timed(build_image, folder)])
-    yield Row("snapshot, taken", [timed(take_snapshot, folder / str(number)) for number in range(min(rounds, 3))])
-    yield Row("machine, from the snapshot to a command", [timed(start_machine) for _ in range(rounds)])
-    yield from kernel_rows(specs / "kernels", folder, rounds)
-    yield from lesson_rows(folder, min(rounds, 5))
-    for count in (1, 5, 20):
-        yield from memory_rows(count)
+def push(machine: Machine) -> None:
+    with tempfile.TemporaryDirectory(prefix="scratchlab-bench-") as folder:
+        for number in range(200):
+            (Path(folder) / str(number)).write_bytes(os.urandom(6500))
+        machine.push(Path(folder), "/root/in")
 
 
 # -- the kernel -------------------------------------------------------------------------------------------------------
