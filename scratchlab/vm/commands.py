@@ -27,7 +27,9 @@ def build(arguments: argparse.Namespace) -> int:
     progress = for_terminal()
     made = (image.rebuild if arguments.fresh else image.have)(arguments.machine, progress)
     program = qemu.have(made.machine, progress)
-    snapshot.have(program, Hardware(made.machine, accelerator.choose(program, made)), made, progress)
+    hardware = Hardware(made.machine, accelerator.choose(program, made))
+    snapshot.forget_older_library(program, hardware, made)
+    snapshot.have(program, hardware, made, progress)
     print(f"{made.name}: Linux {made.facts['kernel']}, Python {made.facts['python']}, in {made.directory}")
     return 0
 

@@ -164,6 +164,7 @@ def main(words: list[str]) -> int:
     except Shutdown:
         pass
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # we are about to
         ports.close()
         launcher.close()
     return 0

@@ -87,6 +87,13 @@ def forget(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
+def forget_older_library(qemu: Qemu, hardware: Hardware, image: Image) -> None:
+    """Remove the snapshot for these if it holds another library: a machine would have to import ours first."""
+    found = find(qemu, hardware, image)
+    if found and found.facts["library"] != library.library_hash():
+        forget(found.directory)
+
+
 def _forget_unused() -> None:
     """Remove snapshots that are hardly of use: of an older library, or a QEMU that was replaced."""
     used = {facts.parent: facts.stat().st_mtime for facts in snapshots().glob("[!.]*/snapshot.json")}

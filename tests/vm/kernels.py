@@ -1,10 +1,10 @@
 """Our kernels as a front end has them: started by jupyter_client, asked for cells, and looked at from outside."""
 
 import os
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Empty
 from typing import Any, NamedTuple
 
 from jupyter_client import KernelManager
@@ -66,22 +66,29 @@ class Kernel:
         return Cell("".join(shown).strip(), error)
 
     def begin(self, code: str) -> str:
-        """Start a cell, and come back when the kernel is at it. Gives the message's number."""
+        """Start a cell, and come back when its first line has run. Gives the message's number."""
         # After an error the kernel refuses for a moment what was sent before anybody saw the error; so it is told not to.
-        number = self.client.execute(code, stop_on_error=False)
+        number = self.client.execute(f"print('begun', flush=True)\n{code}", stop_on_error=False)
         while True:
             message = self.client.get_iopub_msg(timeout=60)
-            if message["parent_header"].get("msg_id") == number and message["msg_type"] == "execute_input":
+            if message["parent_header"].get("msg_id") == number and message["msg_type"] == "stream":
                 return number
 
-    def end(self, number: str) -> dict[str, Any]:
-        """The answer to a cell that was begun."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            message: dict[str, Any] = self.client.get_shell_msg(timeout=60)
+    def interrupt(self, number: str) -> dict[str, Any]:
+        """Interrupt a cell as a person does: again, if nothing happens. Gives its answer."""
+        # ipykernel loses an interrupt that finds it at its own work for the cell, such as sending what was printed.
+        for _ in range(20):
+            self.manager.interrupt_kernel()
+            with suppress(Empty):
+                return self.end(number, 3)
+        raise TimeoutError
+
+    def end(self, number: str, patience: float = 60) -> dict[str, Any]:
+        """The answer to a cell that was begun. Raises Empty if there is none for so long."""
+        while True:
+            message: dict[str, Any] = self.client.get_shell_msg(timeout=patience)
             if message["parent_header"].get("msg_id") == number:
                 return dict(message["content"])
-        raise TimeoutError
 
 
 def _text(message: dict[str, Any]) -> str:

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from scratchlab.errors import GoneError
-from scratchlab.vm import Machine, cache, image, qemu, registry, snapshot
+from scratchlab.vm import Machine, cache, image, library, qemu, registry, snapshot
 from scratchlab.vm.hardware import Hardware
+from tests.command_line import ENVIRONMENT, said
 from tests.conftest import eventually, needs
 from tests.vm.machines import NOT_SLOW, SLOW, qemus
 
@@ -172,6 +173,15 @@ def test_a_damaged_snapshot_is_told_and_taken_again(own_cache: Path) -> None:
     with Machine.start(say=said.append) as machine:
         assert machine.run(["echo", "here"]).out == "here"
     assert len(said) == 1
+
+
+def test_a_build_takes_the_snapshot_again_when_the_library_is_another_one(own_cache: Path) -> None:
+    [path] = own_cache.glob("snapshots/*/snapshot.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "library": "of last year"}))
+    said("vm", "build", env={**ENVIRONMENT, "XDG_CACHE_HOME": os.environ["XDG_CACHE_HOME"]})
+
+    [path] = own_cache.glob("snapshots/*/snapshot.json")
+    assert json.loads(path.read_text())["library"] == library.library_hash()
 
 
 @pytest.mark.parametrize("name", ["ram", "snapshot.json"])

@@ -126,8 +126,7 @@ def test_the_rootless_kernel_is_root_of_a_user_namespace_and_process_1(specs: Pa
         assert (uid, pid) == ("0", "1") and namespace != os.readlink("/proc/self/ns/user")
         assert kernel.cell("import ctypes; ctypes.CDLL(None).sethostname(b'mine', 4)").text == "-1"
         number = kernel.begin("import time; time.sleep(1000)")
-        kernel.manager.interrupt_kernel()
-        assert kernel.end(number)["ename"] == "KeyboardInterrupt"
+        assert kernel.interrupt(number)["ename"] == "KeyboardInterrupt"
         shown = kernel.cell("from scratchlab import Sandbox, stages\nbox = Sandbox(); box.apply(stages.unshare_uts)")
         assert "uts namespace" in shown.text, shown
         kernel.restart(now=True)
