@@ -48,6 +48,7 @@ def main(connection: str) -> int:
 def _become_kernel(connection: str, failure: int) -> NoReturn:
     """The stages of a container, as far as a kernel wants them; then ipykernel goes on as process 1."""
     from scratchlab import linux, stages
+    from scratchlab.shared import run_directory
     from scratchlab.stages import stage
 
     uid, gid = os.geteuid(), os.getegid()
@@ -60,6 +61,8 @@ def _become_kernel(connection: str, failure: int) -> NoReturn:
         stages.unshare_pid()
         stages.private_mounts()
         stages.proc()
+        # Journals of its own: the owners of those outside have other numbers in here, so that each would seem to be dead.
+        stages.tmpfs(str(run_directory()), mode=0o700)
         os.environ["JPY_PARENT_PID"] = "1"  # the number that it has means somebody else here
         os.execv(sys.executable, [sys.executable, *IPYKERNEL, connection])
     except (ScratchlabError, OSError) as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from scratchlab.shared import run_directory
 from scratchlab.vm import kernelspecs
 from tests.command_line import ENVIRONMENT, ROOT, complains, said
 from tests.conftest import needs_root
@@ -129,5 +130,8 @@ def test_the_rootless_kernel_is_root_of_a_user_namespace_and_process_1(specs: Pa
         assert kernel.interrupt(number)["ename"] == "KeyboardInterrupt"
         shown = kernel.cell("from scratchlab import Sandbox, stages\nbox = Sandbox(); box.apply(stages.unshare_uts)")
         assert "uts namespace" in shown.text, shown
+        # Neither side takes the other's sandboxes for those of a dead program.
+        assert not list(run_directory().glob(f"{kernel.cell('print(box.name)').text}.journal"))
+        assert kernel.cell("from scratchlab import journal; print(*[entry.name for entry in journal.journals()])").text == "box"
         kernel.restart(now=True)
         assert kernel.cell("1").text == "1"
