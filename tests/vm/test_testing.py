@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from scratchlab.vm.guest.shard import share
+from scratchlab.vm.testing import LEFT_OUT
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -65,6 +66,14 @@ def test_a_directory_without_tests_is_refused(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert "there are no tests in" in done.stderr
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_what_is_left_out_of_a_machine_exists(name: str) -> None:
+    path, _, test = name.partition("::")
+
+    assert (ROOT / path).exists()
+    assert test in (ROOT / path).read_text() if test else True
 
 
 def test_modules_are_divided_evenly_and_each_exactly_once() -> None:
