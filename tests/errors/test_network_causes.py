@@ -1,6 +1,7 @@
 """The network: taken names and ports, missing links and ways. Each is provoked for real, in a network of its own."""
 
 import os
+import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,10 @@ def alone(act: Act) -> Act:
 def socket_call(name: str, address: tuple[str, int] | str, family: int = socket.AF_INET) -> None:
     with socket.socket(family) as made:
         call(name, lambda: getattr(made, name)(address), addr=str(address))
+
+
+# What this program is called: python3, or pytest where that was started as a script.
+OURSELVES = Path("/proc/self/comm").read_text().strip()
 
 
 def taken_port() -> None:
@@ -94,7 +99,7 @@ CASES: dict[str, tuple[Act, str, str]] = {
         "EHOSTUNREACH",
         "the gateway 2001:db8::1 is on no subnet",
     ),
-    "port taken": (alone(taken_port), "EADDRINUSE", r"port 8080 is taken by \d+ \(python"),
+    "port taken": (alone(taken_port), "EADDRINUSE", rf"port 8080 is taken by \d+ \({re.escape(OURSELVES)}"),
     "port of a connection just closed": (alone(just_closed), "EADDRINUSE", "closed a moment ago.*SO_REUSEADDR"),
     "path taken": (taken_path, "EADDRINUSE", "exists already: a socket's file stays when its owner ends"),
     "address of nobody": (alone(lambda: socket_call("bind", ("10.1.2.3", 80))), "EADDRNOTAVAIL", "has the address 10.1.2.3"),
