@@ -34,6 +34,7 @@ def main() -> None:
     parsed = argparse.ArgumentParser(description=__doc__)
     parsed.add_argument("--rounds", type=int, default=30, help="times that each is run (30)")
     rounds = parsed.parse_args().rounds
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode: without, each start compiles it
     hide_unified()
     with tempfile.TemporaryDirectory(prefix="scratchlab-bench-") as folder:
         contestants = ready(Path(folder))

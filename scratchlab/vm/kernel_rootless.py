@@ -63,6 +63,8 @@ def _become_kernel(connection: str, failure: int) -> NoReturn:
         stages.proc()
         # Journals of its own: the owners of those outside have other numbers in here, so that each would seem to be dead.
         stages.tmpfs(str(run_directory()), mode=0o700)
+        # They go with us. So must all that is written there: a control group would stay, and root's may be made from here.
+        stages.readonly("/sys/fs/cgroup")
         os.environ["JPY_PARENT_PID"] = "1"  # the number that it has means somebody else here
         os.execv(sys.executable, [sys.executable, *IPYKERNEL, connection])
     except (ScratchlabError, OSError) as error:
