@@ -83,7 +83,8 @@ _NUMBERS = (
     (r"/proc/\d+/", "/proc/PID/"),
     (r'(cgroup\.procs", text)="\d+"', r'\1="PID"'),
     (r"\b(pid|peer_netns)=\d+", r"\1=PID"),
-    (r"\b(index|master)=\d+", r"\1=N"),
+    (r"\b(index|master|fd)=\d+", r"\1=N"),
+    (r"^(open\w*\(.*\)) = \d+$", r"\1 = N"),
     (r"veth-[0-9a-f]{10}\b", "veth-…"),
 )
 
