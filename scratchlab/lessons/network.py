@@ -43,7 +43,7 @@ def _serve(server: socket.socket) -> NoReturn:
 
 
 def ask(address: str, port: int) -> str:
-    """What a server says, which is the address that it knows us by; or the kernel's errno; or that no answer came."""
+    """What a server says: the address that it knows us by. Or the errno, or that no answer came.  connect(2)"""
     try:
         with socket.socket() as caller:
             caller.settimeout(CONNECTING)

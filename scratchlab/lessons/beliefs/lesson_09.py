@@ -77,8 +77,8 @@ BELIEFS = {
     ),
     "a-network-of-its-own-cuts-unix-sockets": Belief(
         "A network namespace isolates every socket.",
-        "A server of the host has the address /tmp/socket. A process in a network of its own connects to it. Does it get through?",
-        {"no, it is in another network": False, "yes, by the file": True},
+        "A server of the host has the address /tmp/socket. A process in another network connects to it. Does it get through?",
+        {"no, the networks are two": False, "yes, by the file": True},
         unix_socket_by_its_path,
     ),
 }  # fmt: skip
