@@ -1,6 +1,6 @@
-"""The two ends of a conversation, for lessons: a server that tells each caller by which address it knows it, and a caller.
+"""Networks for lessons: a server that tells each caller by which address it knows it, a caller, and cables by hand.
 
-Both are plain functions: called in a notebook they act on the host, applied to a sandbox in there.
+All are plain functions: called in a notebook they act on the host, applied to a sandbox in there.
 """
 
 import os
@@ -10,7 +10,9 @@ from typing import NoReturn
 
 from scratchlab import linux
 from scratchlab.errors import KernelError
+from scratchlab.linux import netlink
 
+FORWARDING = "/proc/sys/net/ipv4/ip_forward"  # each network has its own
 CONNECTING, READING = 0.5, 5.0  # seconds: who connects at all has an answer soon, though not on a busy machine at once
 
 
@@ -64,3 +66,14 @@ def has_way_to(address: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def cable(near: str, far: str, pid: int) -> None:
+    """A cable with one end here, and the other in the network of a process.  veth(4)"""
+    netlink.send(netlink.new_veth(near, netlink.random_mac(), far, pid))
+
+
+def plug_in(link: str, address: str) -> None:
+    """Switch a link on, and give it an address.  ip-address(8)"""
+    linux.set_flags(link, linux.InterfaceFlag.UP)
+    netlink.send(netlink.new_address(netlink.index_of(link), address))

@@ -86,7 +86,7 @@ def test_what_differs_from_run_to_run_is_shown_when_it_is_asked_for(box):
 def test_numbers_of_one_run_become_words():
     assert symbolic('x(address="5e:e3:bb:82:54:0b", index=17, peer_netns=4711)') == 'x(address="MAC", index=N, peer_netns=PID)'
     assert symbolic('open(pathname="/proc/4711/ns/net") = 3') == 'open(pathname="/proc/PID/ns/net") = N'
-    assert symbolic('setns(fd=3, nstype=NEWNET) = 0') == 'setns(fd=N, nstype=NEWNET) = 0'
+    assert symbolic("setns(fd=3, nstype=NEWNET) = 0") == "setns(fd=N, nstype=NEWNET) = 0"
     assert symbolic('mount(data="size=64M", index="17")') == 'mount(data="size=64M", index="17")'
 
 

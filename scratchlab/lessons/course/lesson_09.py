@@ -5,13 +5,11 @@ from typing import Any
 
 from scratchlab import linux, stages
 from scratchlab.lessons.exercise import Answer, Claim, Exercise, Facts
-from scratchlab.lessons.network import ask, has_way_to, listen
+from scratchlab.lessons.network import FORWARDING, ask, cable, has_way_to, listen, plug_in
 from scratchlab.lessons.outline import Outline
-from scratchlab.linux import netlink
 from scratchlab.sandbox import Sandbox
 from scratchlab.stages import step
 
-FORWARDING = "/proc/sys/net/ipv4/ip_forward"
 LEFT, MIDDLE_LEFT, MIDDLE_RIGHT, RIGHT = "198.51.100.1", "198.51.100.2", "203.0.113.2", "203.0.113.1"
 
 
@@ -43,17 +41,6 @@ def three_in_a_row(answer: Answer) -> Facts:
             "way back": told(right, has_way_to, LEFT),
             "right": told(left, ask, RIGHT, 80),
         }
-
-
-def cable(near: str, far: str, pid: int) -> None:
-    """A cable with one end here, and the other in the network of a process."""
-    netlink.send(netlink.new_veth(near, netlink.random_mac(), far, pid))
-
-
-def plug_in(link: str, address: str) -> None:
-    """Switch a link on, and give it an address."""
-    linux.set_flags(link, linux.InterfaceFlag.UP)
-    netlink.send(netlink.new_address(netlink.index_of(link), address))
 
 
 def wire(left: Sandbox, middle: Sandbox, right: Sandbox) -> None:

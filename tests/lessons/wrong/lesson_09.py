@@ -1,5 +1,5 @@
 from scratchlab import linux, stages
-from scratchlab.lessons.course.lesson_09 import FORWARDING, cable, plug_in
+from scratchlab.lessons.network import FORWARDING, cable, plug_in
 from tests.lessons.wrong.nothing import nothing
 
 
