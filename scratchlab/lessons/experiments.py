@@ -5,7 +5,9 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from scratchlab.sandbox import Sandbox
+from scratchlab.sandbox import Sandbox, answers
+from scratchlab.sandbox.steps import pack
+from scratchlab.sandbox.wire import close_all
 from scratchlab.stages import step
 
 
@@ -14,6 +16,16 @@ def inside(act: Callable[[], Any], *before: Callable[..., Any]) -> Any:
     with Sandbox("experiment") as box:
         box.play([step(stage) for stage in before])
         return box.play([step(act)])[0]["value"]
+
+
+def asked(box: Sandbox, act: Callable[..., Any], *args: Any) -> Any:
+    """What a function returns in a living sandbox, without becoming one of its steps."""
+    answer = box.ask({"do": "inside", "steps": [pack(step(act, *args))], "ledger": False})
+    close_all(answer.fds)
+    done, error = answers.results(answer.body, 1)
+    if error:
+        raise error
+    return done[0]["value"]
 
 
 def in_child(act: Callable[[], Any]) -> int:
