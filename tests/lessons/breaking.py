@@ -1,0 +1,109 @@
+"""Run a lesson with one stage broken, up to the first cell that says something else than what is stored.
+
+Without that stage, what a lesson does to a sandbox it might do to the host. So all of it happens on a machine of its own:
+names, network and mounts of its own, and files that can be changed in /tmp and /run only.
+"""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+
+from scratchlab import linux, stages
+from scratchlab.lessons.notebook import Cell, source, stored
+from scratchlab.lessons.predict import UNATTENDED
+from tests.conftest import in_child
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SECONDS = 60  # for one cell
+
+
+def cells(path: Path, kind: str) -> list[Cell]:
+    """The cells of a notebook that are code, or markdown."""
+    return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == kind]
+
+
+def code(path: Path) -> str:
+    """All code of a notebook."""
+    return "\n".join(source(cell) for cell in cells(path, "code"))
+
+
+def lessons_of(stage: str) -> list[Path]:
+    """The lessons that show a stage's source; or where none does, those that apply it."""
+    shown, used = (
+        [path for path in NOTEBOOKS if re.search(pattern, code(path))]
+        for pattern in (rf"show\(stages\.{stage}\)", rf"\bstages\.{stage}\b")
+    )
+    return shown or used
+
+
+# -- on a machine of its own -------------------------------------------------------------------------------------------
+
+
+def first_difference(path: Path, breaks: str = "") -> str:
+    """The first code cell of a notebook that says something else than what is stored, or ""."""
+
+    def there() -> str:
+        _leave_the_machine()
+        with TemporaryDirectory() as data:
+            os.environ.update(_environment(data, breaks))
+            difference = _differing(path)
+        with suppress(ChildProcessError):  # until the keeper has taken everything back: its notebook is gone
+            while True:
+                os.wait()
+        return difference
+
+    return in_child(there)
+
+
+def _leave_the_machine() -> None:
+    """What the lesson starts stays ours, until it has ended; what it does to the host, it does to this."""
+    linux.prctl(linux.Prctl.SET_CHILD_SUBREAPER, 1)
+    for stage in (stages.unshare_uts, stages.unshare_ipc, stages.unshare_net, stages.loopback, stages.unshare_mount):
+        stage()
+    stages.private_mounts()
+    for place in ("/tmp", "/run"):  # mounts of their own: they do not become read-only with the root
+        stages.bind(place, place)
+    stages.readonly("/")
+
+
+def _differing(path: Path) -> str:
+    """Execute cell by cell. An error is an output like any other: it is stored, or it is a difference."""
+    notebook = nbformat.reads(path.read_text(), as_version=4)
+    with _kernel(notebook) as client:
+        for number, cell in enumerate(notebook.cells):
+            before = _alone(cell)
+            if cell.cell_type == "code" and _alone(client.execute_cell(cell, number)) != before:
+                return str(cell.source)
+    return ""
+
+
+@contextmanager
+def _kernel(notebook: Any) -> Iterator[NotebookClient]:
+    client = NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", allow_errors=True)
+    client.resources = {"metadata": {"path": str(ROOT / "notebooks")}}
+    with client.setup_kernel():
+        yield client
+
+
+def _environment(data: str, breaks: str) -> dict[str, str]:
+    """The switch; nobody there to guess; files of nobody else; and this checkout."""
+    switch = str(Path(__file__).parent / "broken_stage")
+    return {
+        "SCRATCHLAB_TEST_BREAKS": breaks, "PYTHONPATH": os.pathsep.join([switch, str(ROOT), *filter(None, sys.path)]),
+        UNATTENDED: "1", "XDG_DATA_HOME": data, "IPYTHONDIR": f"{data}/ipython",
+    }  # fmt: skip
+
+
+def _alone(cell: Any) -> str:
+    """A cell in the stored form, without its number, which depends on where it stands."""
+    return stored({"cells": [json.loads(json.dumps(cell)) | {"execution_count": None}]})
