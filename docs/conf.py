@@ -20,7 +20,7 @@ nb_execution_mode = "off"
 nb_merge_streams = True
 
 # Types in signatures are written as in the source; those of other libraries, and our private ones, have no page to lead to.
-nitpick_ignore_regex = [("py:.*", ".*")]
+nitpick_ignore_regex = [("py:class", ".*")]
 python_use_unqualified_type_names = True
 add_module_names = False
 manpages_url = "https://manpages.debian.org/{page}.{section}"

@@ -39,7 +39,9 @@ def build(arguments: argparse.Namespace) -> int:
     try:
         from sphinx.cmd.build import build_main
     except ModuleNotFoundError:
-        print("docs: Sphinx is not installed here.\n  hint: ./lab docs installs it; or: pip install --group docs", file=sys.stderr)
+        print(
+            "docs: Sphinx is not installed here.\n  hint: ./lab docs installs it; or: pip install --group docs", file=sys.stderr
+        )
         return 1
     folder = Path(arguments.directory).resolve()
     shutil.rmtree(folder / "source", ignore_errors=True)

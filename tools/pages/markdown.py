@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-_PAGE = re.compile(r"(?<![\w`/.])([\w.+-]*\w)\((\d\w*)\)")  # hostname(7), PR_SET_NO_NEW_PRIVS(2const)
+_PAGE = re.compile(r"(?<![\w/.])([\w.+-]*\w)\((\d\w*)\)")  # hostname(7), PR_SET_NO_NEW_PRIVS(2const)
 
 
 def fenced(text: str, language: str = "text") -> str:
@@ -14,8 +14,9 @@ def fenced(text: str, language: str = "text") -> str:
 
 
 def manual(text: str) -> str:
-    """Text in which each manual page is a link to it."""
-    return _PAGE.sub(r"{manpage}`\1(\2)`", text)
+    """Text in which each manual page is a link to it; code is left as it is."""
+    pieces = re.split(r"(`[^`\n]*`|^ {4}.*$)", text, flags=re.MULTILINE)
+    return "".join(piece if number % 2 else _PAGE.sub(r"{manpage}`\1(\2)`", piece) for number, piece in enumerate(pieces))
 
 
 def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -27,9 +28,3 @@ def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def page(*parts: str) -> str:
     """Parts of a page, with the empty ones left out."""
     return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
-
-
-def contents(*names: str, caption: str = "", hidden: bool = True) -> str:
-    """A table of contents; names may be patterns."""
-    options = [":glob:", *([":hidden:"] if hidden else []), *([f":caption: {caption}"] if caption else [])]
-    return "\n".join(["```{toctree}", *options, "", *names, "```"])
