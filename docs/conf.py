@@ -1,0 +1,36 @@
+"""How Sphinx makes pages of what tools/docs.py has put together. Nothing here is fetched: a build needs no network."""
+
+import scratchlab
+
+project = "Scratchlab"
+author = "Scratchlab contributors"
+version = release = scratchlab.__version__
+
+extensions = ["myst_nb"]
+exclude_patterns = ["measured"]
+
+# -- pages ------------------------------------------------------------------------------------------------------------
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+highlight_language = "text"
+
+# The outputs in the notebooks are proven by nbval. To run them again here would need root, and prove nothing more.
+nb_execution_mode = "off"
+nb_merge_streams = True
+
+# Types in signatures are written as in the source; those of other libraries, and our private ones, have no page to lead to.
+nitpick_ignore_regex = [("py:class", ".*")]
+python_use_unqualified_type_names = True
+add_module_names = False
+manpages_url = "https://manpages.debian.org/{page}.{section}"
+
+# -- how they look ----------------------------------------------------------------------------------------------------
+
+html_theme = "furo"
+html_title = "Scratchlab"
+html_static_path = ["static"]
+html_css_files = ["scratchlab.css"]
+html_copy_source = False
+html_show_sphinx = False
+html_show_copyright = False
