@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any, NoReturn, TypeAlias
 
 from scratchlab.errors import HostError, InputError, KernelError, ScratchlabError
@@ -26,8 +27,12 @@ class _Commands:
 
 commands = _Commands()
 
-_VM = "a virtual machine to be root on: start one, enter it, throw it away"
-_KERNEL = "our kernels in Jupyter's list: install, list, remove"
+# Commands of many words, or of those who are not on Linux: each has its parser in a module of its own, and no other waits for it.
+_APART = {
+    "lab": ("lab.cli", "open the lessons in JupyterLab, as copies of your own"),
+    "vm": ("vm.cli", "a virtual machine to be root on: start one, enter it, throw it away"),
+    "kernel": ("vm.kernel_commands", "our kernels in Jupyter's list: install, list, remove"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,8 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words:
         parser().print_help(sys.stderr)
         return 2
-    apart = {"vm": _vm_arguments, "kernel": _kernel_arguments}
-    parsed = apart[words[0]](words) if words[0] in apart else parser().parse_args(words)
+    parsed = _parse_apart(words) if words[0] in _APART else parser().parse_args(words)
     command: Command = parsed.act
     try:
         status = command(parsed)
@@ -100,34 +104,20 @@ def parser() -> argparse.ArgumentParser:
     _add_looking(add)
     _add_trials(add)
     _add_doctor(add)
-    add.add_parser("vm", help=_VM)
-    add.add_parser("kernel", help=_KERNEL)
+    for name, (_, help_) in _APART.items():
+        add.add_parser(name, help=help_)
     tour = _add(add, "tour", commands.tour, "build a container step by step, and show what each step changes")
     tour.add_argument("rootfs", metavar="ROOTFS")
     return top
 
 
-def _vm_arguments(words: Sequence[str]) -> argparse.Namespace:
-    """The words of `scratchlab vm`, apart: they are many, and no other command should wait for them."""
-    from scratchlab.vm.cli import add_commands, separated
-
+def _parse_apart(words: Sequence[str]) -> argparse.Namespace:
+    name, (module, help_) = words[0], _APART[words[0]]
+    commands_of = import_module(f"scratchlab.{module}")
     top = _Parser(prog="scratchlab")
-    add_commands(
-        top.add_subparsers(metavar="COMMAND", required=True).add_parser("vm", description=_VM[0].upper() + _VM[1:] + ".")
-    )
-    return top.parse_args(separated(words))
-
-
-def _kernel_arguments(words: Sequence[str]) -> argparse.Namespace:
-    from scratchlab.vm.kernel_commands import add_commands
-
-    top = _Parser(prog="scratchlab")
-    add_commands(
-        top.add_subparsers(metavar="COMMAND", required=True).add_parser(
-            "kernel", description=_KERNEL[0].upper() + _KERNEL[1:] + "."
-        )
-    )
-    return top.parse_args(words)
+    one = top.add_subparsers(metavar="COMMAND", required=True).add_parser(name, description=f"{help_[0].upper()}{help_[1:]}.")
+    commands_of.add_commands(one)
+    return top.parse_args(commands_of.separated(words) if name == "vm" else words)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -19,6 +19,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path
 BECOME_NOBODY = """
 import os, sys
 from scratchlab import cli, commands, container, doctor, tour
+from scratchlab.lab import cli as lab
 from scratchlab.sandbox import attach, client, keeper
 cli.parser().format_help()  # imports what it needs only when it is used
 os.setgroups([]), os.setresgid(65534, 65534, 65534), os.setresuid(65534, 65534, 65534)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scratchlab.lessons import numbers, outline
-from scratchlab.lessons.notebook import source, stored, students, tags
+from scratchlab.lessons.notebook import source, stored
 from scratchlab.lessons.predict import UNATTENDED
 from tests.conftest import needs_root
 
@@ -143,24 +143,3 @@ def test_the_index_names_every_lesson_with_its_title_and_time():
 
 def test_each_lesson_has_its_notebook():
     assert [path.name[:2] for path in NOTEBOOKS] == numbers()
-
-
-@each()
-def test_a_student_gets_no_output_and_no_solution(path):
-    student = students(json.loads(path.read_text()))
-
-    assert not any(cell.get("outputs") for cell in student["cells"])
-    assert "lesson.solution(" not in stored(student)
-    assert any("solution" in tags(cell) for cell in cells(path, "code"))
-
-
-def test_a_students_own_work_is_never_overwritten(tmp_path):
-    mine = tmp_path / "lab" / NOTEBOOKS[0].name
-    mine.parent.mkdir()
-    mine.write_text("mine")
-
-    done = run(["tools/notebooks.py", "student", str(mine.parent)], tmp_path)
-
-    assert done.returncode == 0, done.stderr
-    assert mine.read_text() == "mine"
-    assert sorted(path.name for path in mine.parent.iterdir()) == [path.name for path in NOTEBOOKS]

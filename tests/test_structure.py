@@ -39,6 +39,7 @@ LAYERS = [
     "magics",
     "lessons",
     "vm",
+    "lab",
     "classroom",
     "doctor",
     "tour",

@@ -18,7 +18,8 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scratchlab.lessons.notebook import Notebook, source, stored, students, tags  # noqa: E402
+from scratchlab.lessons import copies  # noqa: E402
+from scratchlab.lessons.notebook import Notebook, source, stored, tags  # noqa: E402
 from scratchlab.lessons.predict import UNATTENDED  # noqa: E402
 
 FOLDER = ROOT / "notebooks"
@@ -82,12 +83,8 @@ def write(arguments: argparse.Namespace) -> int:
 
 
 def student(arguments: argparse.Namespace) -> int:
-    """Write the learner's versions; what is there already is the learner's, and stays."""
-    folder = Path(arguments.directory)
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in found([]):
-        if not (folder / path.name).exists():
-            (folder / path.name).write_text(stored(students(json.loads(path.read_text()))))
+    """Write the learner's versions, and the index, as `scratchlab lab` does; what the learner has changed stays."""
+    print(copies.copy_to(Path(arguments.directory)))
     return 0
 
 

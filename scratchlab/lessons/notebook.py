@@ -12,19 +12,19 @@ Cell = dict[str, Any]
 
 SOLUTION = "solution"  # the tag of a cell that gives an exercise's answer away
 
-_METADATA = {
-    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
-    "language_info": {"name": "python"},
-}
+# The kernels of a notebook: whoever proves a lesson says in which one; a learner's copy asks for a machine of its own.
+PLAIN = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+ROOT_VM = {"display_name": "Scratchlab (root VM)", "language": "python", "name": "scratchlab"}
 
 
-def stored(notebook: Notebook) -> str:
+def stored(notebook: Notebook, kernel: dict[str, str] = PLAIN) -> str:
     """A notebook as it is kept: the same text for the same cells and outputs, whoever ran it and when."""
     cells, count = [], 0
     for number, cell in enumerate(notebook["cells"]):
         count += cell["cell_type"] == "code"
         cells.append(_cell(cell, number, count))
-    whole = {"cells": cells, "metadata": _METADATA, "nbformat": 4, "nbformat_minor": 5}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    whole = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 

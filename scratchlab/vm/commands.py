@@ -21,15 +21,9 @@ def say(sentence: str) -> None:
 
 def build(arguments: argparse.Namespace) -> int:
     """Build the image, and take the snapshot: all that the first start would do."""
-    from scratchlab.vm import accelerator, image, qemu, snapshot
-    from scratchlab.vm.hardware import Hardware
+    from scratchlab.vm.ready import prepare
 
-    progress = for_terminal()
-    made = (image.rebuild if arguments.fresh else image.have)(arguments.machine, progress)
-    program = qemu.have(made.machine, progress)
-    hardware = Hardware(made.machine, accelerator.choose(program, made))
-    snapshot.forget_older_library(program, hardware, made)
-    snapshot.have(program, hardware, made, progress)
+    made = prepare(arguments.machine, for_terminal(), arguments.fresh)
     print(f"{made.name}: Linux {made.facts['kernel']}, Python {made.facts['python']}, in {made.directory}")
     return 0
 

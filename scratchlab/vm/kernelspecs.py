@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from scratchlab.errors import HostError, InputError
 from scratchlab.vm.cache import built_aside
 
-_OURS = Path(__file__).with_name("kernelspecs")
+JUPYTER = Path(__file__).with_name("jupyter")  # a directory as those in which Jupyter looks for kernels and more
+_OURS = JUPYTER / "kernels"
 
 
 class Installed(NamedTuple):

@@ -12,16 +12,18 @@ from scratchlab.vm.link import as_root
 
 PLACE = "/opt/scratchlab"  # where it lies in the guest
 _PACKAGE = Path(scratchlab.__file__).parent
+_NOTEBOOKS = _PACKAGE / "lessons" / "notebooks"
 _HASH = "hash"  # a file beside the package that says which one it is
 
 
 def files() -> list[Path]:
-    """All files of the package, in order."""
-    return sorted(path for path in _PACKAGE.rglob("*") if path.is_file() and not _is_made(path))
+    """All files of the package that a guest wants, in order."""
+    return sorted(path for path in _PACKAGE.rglob("*") if path.is_file() and not _is_left_out(path))
 
 
-def _is_made(path: Path) -> bool:
-    return "__pycache__" in path.parts or ".ipynb_checkpoints" in path.parts
+def _is_left_out(path: Path) -> bool:
+    """What a tool has made, and the notebooks, which a wheel carries for this side."""
+    return "__pycache__" in path.parts or ".ipynb_checkpoints" in path.parts or _NOTEBOOKS in path.parents
 
 
 @cache

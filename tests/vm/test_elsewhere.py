@@ -26,9 +26,10 @@ def without_linux(program: str, *words: str, **options: object) -> "subprocess.C
 
 
 def hosts_side() -> list[str]:
-    """The modules of `scratchlab.vm` that run outside of the guest."""
-    paths = [path for path in (ROOT / "scratchlab/vm").glob("*.py") if path.name != "__init__.py"]
-    return ["scratchlab.vm.guest.frames", *sorted(f"scratchlab.vm.{path.stem}" for path in paths)]
+    """The modules that run outside of the guest, and those that bring a learner's copies of the lessons."""
+    paths = [path for folder in ("vm", "lab") for path in (ROOT / "scratchlab" / folder).glob("*.py")]
+    names = [f"scratchlab.{path.parent.name}.{path.stem}" for path in paths if path.name != "__init__.py"]
+    return ["scratchlab.vm.guest.frames", "scratchlab.lessons.copies", *sorted(names)]
 
 
 @pytest.mark.parametrize("module", ["scratchlab", "scratchlab.cli", "scratchlab.errors", *hosts_side()])

@@ -102,9 +102,9 @@ def test_bad_input_gets_a_message(jupyter: Path) -> None:
 def test_a_wheel_brings_the_same_kernels() -> None:
     shared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
 
-    assert shared == {"scratchlab/vm/kernelspecs": "share/jupyter/kernels"}
+    assert shared == {"scratchlab/vm/jupyter/kernels": "share/jupyter/kernels"}
     assert kernelspecs.names() == NAMES
-    for path in (ROOT / "scratchlab/vm/kernelspecs").glob("*/kernel.json"):
+    for path in (ROOT / "scratchlab/vm/jupyter/kernels").glob("*/kernel.json"):
         # jupyter_client puts its own Python in the place of this word.
         assert json.loads(path.read_text())["argv"][0] == "python"
 
