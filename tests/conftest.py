@@ -1,17 +1,17 @@
 """What every test may use, and the promise that a test leaves nothing behind."""
 
-import json
 import os
 import pickle
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import pytest
+
+from tests.leaks import host_state
 
 R = TypeVar("R")
 
@@ -88,66 +88,6 @@ def _outcome(act: Callable[[], Any]) -> tuple[bool, Any]:
         return False, from_wire(to_wire(error))
     except Exception as error:
         return False, error
-
-
-class HostState(NamedTuple):
-    """Everything that our code could leave on the machine, or take from it, as the machine's own tools and files say it."""
-
-    things: set[str]  # that may come and go, while other tests run on the same machine
-    fixed: set[str]  # that only come or go by mistake
-    switches: dict[str, str]  # sysctls, but for those that some sandbox of another test holds at the moment
-
-    def leaked_since(self, before: "HostState") -> set[str]:
-        """What is here now and was not before, or the other way round."""
-        switched = {f"{path} is {now}" for path, now in self.switches.items() if before.switches.get(path, now) != now}
-        return self.things - before.things | self.fixed ^ before.fixed | switched
-
-
-def host_state() -> HostState:
-    """The machine now."""
-    links = json.loads(subprocess.run(["ip", "-json", "-details", "link"], capture_output=True, check=True).stdout)
-    tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False).stdout
-    ours = [link["ifname"] for link in links if "linkinfo" in link]
-    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    fixed = {os.uname().nodename, *mounts, *(link["ifname"] for link in links if "linkinfo" not in link)}
-    things = {f"link {name}" for name in ours} | set(tables.splitlines()) | set(_processes())
-    return HostState(
-        things | _files("/sys/fs/cgroup", "*/scratchlab/*/") | _files("/run/scratchlab", "**/*"), fixed, _switches(ours)
-    )
-
-
-def _files(where: str, pattern: str) -> set[str]:
-    while True:
-        with suppress(FileNotFoundError):  # it goes while we look: another test's
-            found = [path for path in Path(where).glob(pattern) if path.is_dir() == pattern.endswith("/")]
-            return {str(path) for path in found if path.name != "lock"}
-
-
-def _processes() -> Iterator[str]:
-    """Agents, and keepers whose program is gone: a program such as this one keeps its keeper for all of its tests."""
-    for path in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            words = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            parent = (path / "stat").read_text().rpartition(")")[2].split()[1]
-            # By its command line: a program that is a script is called by the script's name alone.
-            orphan = b"python" not in Path(f"/proc/{parent}/cmdline").read_bytes()
-            if words.startswith("scratchlab agent") or (" scratchlab.sandbox.keeper " in words and orphan):
-                yield f"process {path.name} {words}"
-
-
-def _switches(ours: list[str]) -> dict[str, str]:
-    held = list(Path("/run/scratchlab/shared").glob("sysctl*"))
-    root = Path("/proc/sys/net/ipv4")
-    paths = [root / "ip_forward", *root.glob("conf/*/forwarding"), *root.glob("conf/*/route_localnet")]
-    kept = [path for path in paths if path.parent.name not in ours and not (held and path.name != "route_localnet")]
-    return {str(path): _text(path) for path in kept}
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:  # of a link that has gone
-        return ""
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 
 from scratchlab.vm import cache
+from scratchlab.vm.child import Child, Spawned
 from scratchlab.vm.hardware import BOARDS
 from scratchlab.vm.image import Image
 from scratchlab.vm.qemu import Qemu
@@ -62,23 +63,24 @@ def boots(qemu: Qemu, image: Image, accelerator: str, patience: float = _PATIENC
         "-serial", "chardev:console",
         "-kernel", str(image.kernel), "-append", f"earlycon earlyprintk={board.console} console={board.console} panic=-1",
     ]  # fmt: skip
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
+    trial = Spawned(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     # A guest that stands still is ended by the clock; then the reading below ends too.
-    timer = threading.Timer(patience, process.kill)
+    timer = threading.Timer(patience, trial.end)
     timer.start()
     try:
-        return _says(process, _FIRST_WORDS)
+        return _says(trial.wait(), _FIRST_WORDS)
     finally:
         timer.cancel()
-        process.kill()
-        process.communicate()
+        trial.end()
 
 
-def _says(process: "subprocess.Popen[bytes]", words: bytes) -> bool:
+def _says(process: Child, words: bytes) -> bool:
     assert process.stdout
     heard = b""
-    while data := process.stdout.read(4096):
-        heard += data
-        if words in heard:
-            return True
+    with process:  # closes its files
+        while data := process.stdout.read(4096):
+            heard += data
+            if words in heard:
+                process.kill()
+                return True
     return False

@@ -4,7 +4,8 @@
                 ── standard files ───── the guest's control line (see guest/agent.py)
                 ── an unnamed file ──── the guest's console: why a kernel panicked
 
-All three end with us, and the guest powers off when its control line does. So a killed program leaves nothing behind.
+All three end with us, and the guest powers off when its control line does; the kernel of a Linux host ends a QEMU whose guest
+stands still as well (child.py). So a killed program leaves nothing behind.
 """
 
 import json
@@ -14,11 +15,12 @@ import signal
 import subprocess
 import threading
 from contextlib import suppress
-from typing import Any
+from typing import IO, Any
 
 from scratchlab.errors import GoneError, HostError
 from scratchlab.owner import start_time
 from scratchlab.vm import hardware
+from scratchlab.vm.child import Child, Spawned
 from scratchlab.vm.plumbing import lines, number_of
 from scratchlab.vm.qemu import Qemu
 from scratchlab.vm.qmp import Qmp
@@ -38,31 +40,21 @@ class Process:
         open_network: bool = False,
         registration: Registration | None = None,
     ) -> None:
-        self._errors = b""
         self._qmp: Qmp | None = None
+        self._heard = Heard()
         self._last_console = ""
-        self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self.kernel_ending: dict[str, Any] | None = None
-        plumbing = lines()
-        self._plumbing = plumbing
+        self._plumbing = plumbing = lines()
         words = hardware.words(parts, start, open_network, plumbing.console_path)
         control = ["-chardev", "stdio,id=control,signal=off", "-mon", "chardev=orders,mode=control"]
+        self._spawned = Spawned(
+            [*qemu.command, *plumbing.words, *control, *words],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            pass_fds=[*plumbing.inherited, *number_of(start.initrd)],
+        )  # fmt: skip
         try:
-            self._process = subprocess.Popen(
-                [*qemu.command, *plumbing.words, *control, *words],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
-                # Ctrl-C in our terminal is for us: we end QEMU when we are done.
-                start_new_session=True, pass_fds=[*plumbing.inherited, *number_of(start.initrd)],
-            )  # fmt: skip
-        except OSError as error:
-            plumbing.close()
-            raise HostError(f"QEMU does not start: {error}", "see `scratchlab vm doctor`") from None
-        finally:
+            self._process = self._spawned.wait()
             plumbing.close_theirs()
-        self._readers = [threading.Thread(target=read, daemon=True) for read in (self._read_events, self._read_errors)]
-        for reader in self._readers:
-            reader.start()
-        try:
+            self._heard.listen(self._process)
             if registration:
                 registration.add(qemu=self.pid, qemu_started=start_time(self.pid))
             self._qmp = Qmp(plumbing.connected())
@@ -95,32 +87,22 @@ class Process:
         """Wait for this event. Raises GoneError if the machine ends instead, HostError if it says nothing for so long."""
         while True:
             try:
-                said = self._events.get(timeout=patience)
+                said = self._heard.events.get(timeout=patience)
             except queue.Empty:
                 raise HostError(
                     f"the machine did not say {event!r} within {patience:.0f} seconds{self._last_words()}",
                     "is this computer very busy? try again, or see `scratchlab vm doctor`",
                 ) from None
             if said is None:
-                self._events.put(None)  # for whoever asks next
+                self._heard.events.put(None)  # for whoever asks next
                 raise self.gone()
             if said["event"] == event:
                 return said
 
-    def _read_events(self) -> None:
-        assert self._process.stdout
-        for line in self._process.stdout:
-            with suppress(ValueError):
-                said = json.loads(line)
-                if said.get("event") == "kernel-ended":
-                    self.kernel_ending = said
-                self._events.put(said)
-        self._events.put(None)
-
-    def _read_errors(self) -> None:
-        assert self._process.stderr
-        while data := self._process.stderr.read(4096):
-            self._errors = (self._errors + data)[-8192:]
+    @property
+    def kernel_ending(self) -> dict[str, Any] | None:
+        """How the Jupyter kernel in it ended, if it did."""
+        return self._heard.kernel_ending
 
     # -- its end ------------------------------------------------------------------------------------------------------
 
@@ -145,7 +127,7 @@ class Process:
         if status < 0:
             return f"QEMU was killed by {signal.Signals(-status).name}"
         if status:
-            return f"QEMU ended with status {status}: {self._errors.decode(errors='replace').strip()[-400:]}"
+            return f"QEMU ended with status {status}: {self._heard.errors.decode(errors='replace').strip()[-400:]}"
         return "it powered off or rebooted"
 
     def wait(self) -> str:
@@ -167,15 +149,54 @@ class Process:
 
     def stop(self) -> None:
         """End it now, and let go of all that belonged to it."""
-        self._process.kill()
-        self._process.wait()
-        for reader in self._readers:
-            reader.join(5)
-        for file in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if file:
-                with suppress(OSError):
-                    file.close()
+        self._spawned.end()
+        self._heard.close()
         if self._qmp:
             self._qmp.close()
         self._last_console = self.console()
+        self._plumbing.close_theirs()
         self._plumbing.close()
+
+
+class Heard:
+    """What QEMU and the guest's process 1 say, taken down by two threads: an unread pipe would stop them.
+
+    The threads know nothing of the Process, so that one which nobody holds any more goes, and its QEMU with it.
+    """
+
+    def __init__(self) -> None:
+        self.events: queue.Queue[dict[str, Any] | None] = queue.Queue()  # None is the end
+        self.kernel_ending: dict[str, Any] | None = None
+        self.errors = b""
+        self._files: list[IO[bytes]] = []
+        self._readers: list[threading.Thread] = []
+
+    def listen(self, process: Child) -> None:
+        """Begin."""
+        assert process.stdin and process.stdout and process.stderr
+        self._files = [process.stdin, process.stdout, process.stderr]
+        for read, file in ((self._read_events, process.stdout), (self._read_errors, process.stderr)):
+            reader = threading.Thread(target=read, args=[file], daemon=True)
+            reader.start()
+            self._readers.append(reader)
+
+    def _read_events(self, stdout: IO[bytes]) -> None:
+        for line in stdout:
+            with suppress(ValueError):
+                said = json.loads(line)
+                if said.get("event") == "kernel-ended":
+                    self.kernel_ending = said
+                self.events.put(said)
+        self.events.put(None)
+
+    def _read_errors(self, stderr: IO[bytes]) -> None:
+        while data := stderr.read(4096):
+            self.errors = (self.errors + data)[-8192:]
+
+    def close(self) -> None:
+        """Close the lines of a process that has ended."""
+        for reader in self._readers:
+            reader.join(5)
+        for file in self._files:
+            with suppress(OSError):
+                file.close()

@@ -25,6 +25,12 @@ from scratchlab.vm import cache
 from scratchlab.vm.link import Guest
 
 _PATIENCE = 20.0
+_ASIDE = ".new"
+_WRITTEN_SOON = 10.0  # seconds in which a file of a new machine says something
+
+# What an entry says. One where one of these is something else is damaged, or not ours.
+_KINDS = {"owner": int, "started": int, "boot": str, "qemu": int, "qemu_started": int, "port": int, "key": str, "about": str,
+          "notebook": str, "settings": dict | None}  # fmt: skip
 
 
 class Entry(NamedTuple):
@@ -55,24 +61,32 @@ class Entry(NamedTuple):
 
 
 class Registration:
-    """A machine's own entry, for as long as the machine is there."""
+    """A machine's own entry. It ends when nobody holds this any more: Ctrl-C may come at any time."""
 
     def __init__(self, path: Path, facts: dict[str, Any]) -> None:
         self._path, self._facts = path, facts
         self.name = path.stem
+        self._there = True
         self.add()
+
+    def __del__(self) -> None:
+        if self._facts["owner"] == os.getpid():  # not in a copy of us by fork(2)
+            self.end()
 
     def add(self, **facts: Any) -> None:
         """Write down more, all at once: whoever reads meanwhile sees what was before."""
         self._facts.update(facts)
-        aside = self._path.with_suffix(".new")
+        aside = self._path.with_suffix(_ASIDE)
         aside.touch(mode=0o600)
         aside.write_text(json.dumps(self._facts) + "\n")
         aside.replace(self._path)
 
     def end(self) -> None:
-        """Remove it."""
-        self._path.unlink(missing_ok=True)
+        """Remove it, once: its name may be another machine's afterwards."""
+        if self._there:
+            self._path.with_suffix(_ASIDE).unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
+        self._there = False
 
 
 def directory() -> Path:
@@ -151,11 +165,14 @@ def stop(entry: Entry) -> None:
 
 
 def clean() -> list[str]:
-    """End what belonged to programs that were killed. Gives the names of those machines."""
+    """End what belonged to programs that were killed, and remove what is no entry. Gives the names of those machines."""
     dead = [entry for entry in _read_all() if not entry.owned]
     for entry in dead:
         _end_qemu(entry, getattr(signal, "SIGKILL", signal.SIGTERM))
         entry.path.unlink(missing_ok=True)
+    for path in directory().glob(f"*{_ASIDE}"):
+        if not path.with_suffix(".json").exists():
+            path.unlink(missing_ok=True)  # its program was killed while it wrote
     return [entry.name for entry in dead]
 
 
@@ -163,7 +180,7 @@ def _end_qemu(entry: Entry, number: int) -> None:
     """Signal this machine's QEMU, if it is still the one that was started then."""
     facts = entry.facts
     pid = facts.get("qemu", 0)
-    if pid and facts.get("boot") == boot_id() and start_time(pid) == facts.get("qemu_started"):
+    if pid > 0 and facts.get("boot") == boot_id() and start_time(pid) == facts.get("qemu_started") != 0:
         with suppress(ProcessLookupError):
             os.kill(pid, number)
 
@@ -172,16 +189,21 @@ def _read_all() -> list[Entry]:
     found = []
     for path in sorted(directory().glob("*.json")):
         with suppress(FileNotFoundError):  # it ended since the listing
-            found.append(Entry(path, _facts(path)))
+            if path.is_file():  # anything else is not ours
+                found.append(Entry(path, _facts(path)))
     return found
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    """What a file says. One that is being written for the first time says nothing yet, and is not old either."""
-    text, age = path.read_text(), time.time() - path.stat().st_mtime
+    """What a file says; nothing, if it is damaged. One that is being written for the first time is not, and is not old either."""
+    age = time.time() - path.stat().st_mtime
     try:
-        facts: dict[str, Any] = dict(json.loads(text))
-    except (ValueError, TypeError):
-        me = os.getpid()
-        return {"owner": me, "started": start_time(me), "boot": boot_id()} if age < 10 else {}
-    return facts
+        facts = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError):
+        facts = None
+    if isinstance(facts, dict) and all(isinstance(facts[name], _KINDS[name]) for name in _KINDS.keys() & facts.keys()):
+        return facts
+    me = os.getpid()
+    return {"owner": me, "started": start_time(me), "boot": boot_id()} if 0 <= age < _WRITTEN_SOON else {}

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -237,15 +236,3 @@ def test_five_machines_start_at_once(built: None) -> None:
 @needs(SLOW, NOT_SLOW)
 def test_twenty_machines_start_at_once(built: None) -> None:
     many(20)
-
-
-def test_an_entry_that_somebody_damaged_harms_nobody(built: None) -> None:
-    texts: dict[str, Any] = {"damaged-1": "{", "damaged-2": "[]", "damaged-3": json.dumps({"qemu": 1, "qemu_started": 1})}
-    for name, text in texts.items():
-        path = registry.directory() / f"{name}.json"
-        path.write_text(text)
-        os.utime(path, (1, 1))
-    names = {entry.name for entry in registry.entries()}
-
-    assert not names & set(texts)
-    assert not [name for name in texts if (registry.directory() / f"{name}.json").exists()]
