@@ -6,7 +6,7 @@ project = "Scratchlab"
 author = "Scratchlab contributors"
 version = release = scratchlab.__version__
 
-extensions = ["myst_nb"]
+extensions = ["myst_nb", "tools.pages.manual_pages"]
 exclude_patterns = ["measured"]
 
 # -- pages ------------------------------------------------------------------------------------------------------------
@@ -23,7 +23,6 @@ nb_merge_streams = True
 nitpick_ignore_regex = [("py:class", ".*")]
 python_use_unqualified_type_names = True
 add_module_names = False
-manpages_url = "https://manpages.debian.org/{page}.{section}"
 
 # -- how they look ----------------------------------------------------------------------------------------------------
 

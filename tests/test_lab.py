@@ -215,6 +215,21 @@ def test_all_checks_run_even_if_one_fails_and_the_exit_status_says_so(checkout: 
     ]  # fmt: skip
 
 
+def test_the_documentation_is_built_and_what_builds_it_is_installed_once(checkout: Checkout) -> None:
+    first = checkout.lab("docs")
+    checkout.stand_in("sphinx-build", LOGGED)
+    shutil.move(checkout.stand_ins / "sphinx-build", checkout.root / ".venv/bin")
+
+    again = checkout.lab("docs")
+
+    build = f"python {checkout.root}/tools/docs.py build {checkout.root}/.lab/docs"
+    assert first.calls[-2:] == [
+        f"python -m pip install --quiet --disable-pip-version-check --group {checkout.root}/pyproject.toml:docs",
+        build,
+    ]
+    assert again.calls == [build]
+
+
 def test_continuous_integration_does_what_a_developer_does() -> None:
     commands = [line for line in (HERE / ".ci/run").read_text().splitlines() if line and not line.startswith("#")]
 

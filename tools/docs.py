@@ -28,6 +28,8 @@ def assemble(source: Path) -> None:
     shutil.copytree(ROOT / "notebooks", source / "lessons", ignore=shutil.ignore_patterns(".*", "*.cfg"))
     for name in ("ARCHITECTURE.md", "CONTRIBUTING.md"):
         shutil.copy(ROOT / name, source)
+    glossary = source / "glossary.md"
+    glossary.write_text(lessons.linked(glossary.read_text()))
     for topic in (lessons, stages, attacks, api):
         for place, text in topic.pages().items():
             (source / place).parent.mkdir(parents=True, exist_ok=True)
@@ -39,9 +41,7 @@ def build(arguments: argparse.Namespace) -> int:
     try:
         from sphinx.cmd.build import build_main
     except ModuleNotFoundError:
-        print(
-            "docs: Sphinx is not installed here.\n  hint: ./lab docs installs it; or: pip install --group docs", file=sys.stderr
-        )
+        print("docs: Sphinx is not installed here\n  hint: ./lab docs installs it", file=sys.stderr)
         return 1
     folder = Path(arguments.directory).resolve()
     shutil.rmtree(folder / "source", ignore_errors=True)

@@ -9,7 +9,7 @@ from typing import Any
 import scratchlab
 from scratchlab.attacks import ATTACKS
 from scratchlab.stages import STAGES
-from tools.pages.markdown import manual, page, table
+from tools.pages.markdown import page, table
 from tools.pages.source import described, first_line, prose
 
 
@@ -17,8 +17,8 @@ def pages() -> dict[str, str]:
     """The parts, and their tables."""
     parts = {name: import_module(f"scratchlab.{name}") for _, name, _ in pkgutil.iter_modules(scratchlab.__path__)}
     parts = {name: module for name, module in parts.items() if name != "__main__" and _names(module)}
-    public = [(f"{{py:obj}}`{_home(name)}`", manual(first_line(getattr(scratchlab, name)))) for name in dir(scratchlab)]
-    rows = [(f"[`{name}`]({name}.md)", manual(first_line(module))) for name, module in parts.items()]
+    public = [(f"{{py:obj}}`{_home(name)}`", first_line(getattr(scratchlab, name))) for name in dir(scratchlab)]
+    rows = [(f"[`{name}`]({name}.md)", first_line(module)) for name, module in parts.items()]
     return {
         "api/names.txt": table(("name", "what it is"), public) + "\n",
         "api/parts.txt": table(("part", "what it is"), rows) + "\n",

@@ -4,7 +4,7 @@ from scratchlab import attacks
 from scratchlab.attacks import ATTACKS, Attack
 from scratchlab.stages import STAGES
 from tools.pages import lessons
-from tools.pages.markdown import fenced, manual, page, table
+from tools.pages.markdown import fenced, page, table
 from tools.pages.source import described, first_line
 
 
@@ -15,7 +15,7 @@ def pages() -> dict[str, str]:
 
 def _table() -> str:
     rows = [
-        (f"[`{name}`]({name}.md)", manual(first_line(attack)), _walls(attacks.about(attack).stopped_by))
+        (f"[`{name}`]({name}.md)", first_line(attack), _walls(attacks.about(attack).stopped_by))
         for name, attack in ATTACKS.items()
     ]
     return table(("attack", "what it does", "stopped by"), rows) + "\n"
@@ -29,7 +29,7 @@ def _page(name: str, attack: Attack) -> str:
         ("seen in the wild", known.history),
         ("where", "inside the sandbox" if known.side == "inside" else "outside: what is attacked is a tool of the host"),
         ("machine", "it acts on the whole machine, so it runs only in one that is thrown away" if known.disposable else ""),
-        ("manual pages", ", ".join(manual(each) for each in known.man)),
+        ("manual pages", ", ".join(known.man)),
         ("lessons", "; ".join(lessons.about(f"attacks.{name}"))),
     ]
     return page(

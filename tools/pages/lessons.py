@@ -37,3 +37,13 @@ def about(name: str, folder: str = "../lessons") -> list[str]:
 def _code(path: Path) -> str:
     cells = json.loads(path.read_text())["cells"]
     return "\n".join(source(cell) for cell in cells if cell["cell_type"] == "code")
+
+
+def linked(text: str) -> str:
+    """A text in which `Lesson 7.` is a link to that lesson, once it is there."""
+    paths = {int(path.name[:2]): path.name for path in notebooks()}
+    return re.sub(r"\bLesson (\d+)(?=\.)", lambda found: _link(found[0], paths.get(int(found[1]))), text)
+
+
+def _link(words: str, name: str | None) -> str:
+    return f"[{words}](lessons/{name})" if name else words

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from tools.pages.markdown import fenced, manual, page
+from tools.pages.markdown import fenced, page
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -22,8 +22,8 @@ def first_line(thing: object) -> str:
 
 
 def prose(thing: object) -> str:
-    """A docstring, in which manual pages are links."""
-    return manual(inspect.getdoc(thing) or "")
+    """The whole docstring."""
+    return inspect.getdoc(thing) or ""
 
 
 def described(name: str, thing: Any) -> str:
@@ -62,7 +62,7 @@ def _members(thing: type) -> Iterator[tuple[str, Any]]:
 def _member(key: str, member: Any) -> str:
     if isinstance(member, property):
         node = definition(member.fget)
-        returns = ast.unparse(node.returns) if isinstance(node, Function) and node.returns else ""
+        returns = ast.unparse(_unquoted(node.returns)) if isinstance(node, Function) and node.returns else ""
         return directive("property", key, prose(member), type=returns)
     plain = getattr(member, "__func__", member)
     kind = {classmethod: "classmethod", staticmethod: "staticmethod"}.get(type(member), "method")
@@ -87,10 +87,19 @@ def signature(thing: Any) -> str:
         node = next((each for each in node.body if isinstance(each, Function) and each.name == "__init__"), None)
     if not isinstance(node, Function):
         return ""
+    for each in ast.walk(node.args):
+        if isinstance(each, ast.arg):
+            each.annotation = _unquoted(each.annotation)
     words = ast.unparse(node.args)
     first, _, others = words.partition(", ")
-    result = f" -> {ast.unparse(node.returns)}" if node.returns and node.name != "__init__" else ""
+    result = f" -> {ast.unparse(_unquoted(node.returns))}" if node.returns and node.name != "__init__" else ""
     return f"({others if _FILLED_IN.fullmatch(first) else words}){result}"
+
+
+def _unquoted(annotation: ast.expr | None) -> ast.expr:
+    """A type, in quotes or without: those are for Python, where the name comes later."""
+    quoted = isinstance(annotation, ast.Constant) and isinstance(annotation.value, str)
+    return ast.parse(annotation.value, mode="eval").body if quoted else annotation  # type: ignore[union-attr,return-value]
 
 
 @cache

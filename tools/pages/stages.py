@@ -12,7 +12,7 @@ from scratchlab.stages import STAGES, about
 from scratchlab.views.notations import Shown, show
 from tools.pages import lessons, measured
 from tools.pages.demonstrations import NOT_HERE
-from tools.pages.markdown import fenced, manual, page, table
+from tools.pages.markdown import fenced, page, table
 from tools.pages.source import described, first_line
 
 Stage = Callable[..., Any]
@@ -32,8 +32,8 @@ def pages() -> dict[str, str]:
 def _tables() -> str:
     parts = []
     for module, stages in groupby(STAGES.items(), key=lambda item: item[1].__module__):
-        rows = [(f"[`{name}`]({name}.md)", about(stage).side, manual(first_line(stage))) for name, stage in stages]
-        parts += [f"## {module.rpartition('.')[2]}", manual(first_line(import_module(module)))]
+        rows = [(f"[`{name}`]({name}.md)", about(stage).side, first_line(stage)) for name, stage in stages]
+        parts += [f"## {module.rpartition('.')[2]}", first_line(import_module(module))]
         parts += [table(("stage", "runs", "what you get"), rows)]
     return page(*parts)
 
@@ -46,7 +46,7 @@ def _page(name: str, stage: Stage) -> str:
         described(name, stage),
         table(("", ""), _facts(name, stage)),
         "## In four notations",
-        *_notations(stage, shown),
+        _notations(stage, shown),
         "## What it changes",
         *_changes(name),
         "## Which attack it stops",
@@ -68,25 +68,18 @@ def _facts(name: str, stage: Stage) -> list[tuple[str, str]]:
     rows = [
         ("runs", SIDES[known.side]),
         ("needs before", ", ".join(f"[`{each}`]({each}.md)" for each in first)),
-        ("manual pages", ", ".join(manual(each) for each in known.man)),
+        ("manual pages", ", ".join(known.man)),
         ("lessons", "; ".join(lessons.about(f"stages.{name}"))),
     ]
     return [row for row in rows if row[1]]
 
 
-def _notations(stage: Stage, shown: Shown) -> list[str]:
+def _notations(stage: Stage, shown: Shown) -> str:
     known = about(stage)
-    said = dict(shown.notations)
-    return [
-        "In Python:",
-        fenced(f"box.apply(stages.{stage.__name__}{''.join(f', {word}' for word in _parameters(stage))})", "python"),
-        "As system calls:" if said["calls"] else "",
-        fenced(said["calls"]) if said["calls"] else "",
-        "In a shell:",
-        fenced(known.shell, "sh"),
-        "With a container engine:",
-        fenced(known.engine),
-    ]
+    python = f"box.apply(stages.{stage.__name__}{''.join(f', {word}' for word in _parameters(stage))})"
+    calls = dict(shown.notations)["calls"]
+    rows = [("Python", python), ("system calls", calls), ("shell", known.shell), ("engine", known.engine)]
+    return table(("in the words of", "it is"), [(name, f"`{words}`") for name, words in rows if words])
 
 
 def _parameters(stage: Stage) -> list[str]:
