@@ -22,7 +22,7 @@ def _share_all() -> None:
 
 
 class Street(NamedTuple):
-    """A container, its host, and a machine next door, each in a network of its own, with the host between the two."""
+    """A container, its host, and a machine next door, each in a network of its own; the host is between."""
 
     web: Sandbox  # 198.51.100.2, by its cable eth0
     host: Sandbox  # 198.51.100.1, by its cable to-web; 203.0.113.1, by to-friend; it forwards, and has no rules

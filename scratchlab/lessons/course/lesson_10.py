@@ -16,7 +16,7 @@ WEB, HOST_TO_WEB, HOST, FRIEND = "198.51.100.2", "198.51.100.1", "203.0.113.1", 
 
 
 def publishing(answer: Answer) -> Facts:
-    """On a throw-away host, with a server behind it: who gets an answer at port 8080, once the answer has made its rules?"""
+    """Let the answer make rules on a throw-away host, with a server behind it. Who is answered at port 8080?"""
     with street() as (web, host, friend):
         web.play([step(listen, 80)])
         host.play([step(answer)])
@@ -35,7 +35,7 @@ def publishing(answer: Answer) -> Facts:
 
 
 def publish() -> None:
-    """What comes from elsewhere, what the host itself sends, and an answer that finds back in both of the odd cases."""
+    """For what arrives, for what the host itself sends, and an answer that finds back in the two odd cases."""
     nftables.run("""
         create table ip published
         add chain ip published arriving { type nat hook prerouting priority dstnat; }
