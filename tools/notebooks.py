@@ -44,13 +44,22 @@ def executed(notebook: Notebook) -> Notebook:
     return json.loads(nbformat.writes(made))
 
 
+def sanitized(text: str) -> str:
+    """A stored notebook as nbval compares it: without what notebooks/sanitize.cfg says is no difference."""
+    from nbval.plugin import get_sanitize_patterns
+
+    for pattern, replacement in get_sanitize_patterns((FOLDER / "sanitize.cfg").read_text()):
+        text = re.sub(pattern, replacement, text)
+    return text
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run notebooks, and store or compare."""
     changed = []
     for path in found(arguments.names):
         before = path.read_text()
         after = stored(executed(json.loads(stored(json.loads(before)))))
-        if after != before:
+        if sanitized(after) != sanitized(before):
             changed.append(path.name)
             if not arguments.check:
                 path.write_text(after)

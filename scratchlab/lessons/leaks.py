@@ -41,11 +41,12 @@ class Before(NamedTuple):
         """The host as it is."""
         return cls(os.uname().nodename, _mounts())
 
-    def leaks(self, boxes: Sequence[Sandbox], folder: Path | None) -> Leaks:
-        """What is different, and what there is of these sandboxes still."""
+    def leaks(self, boxes: Sequence[Sandbox], folder: Path | None, groups: Sequence[str] = ()) -> Leaks:
+        """What is different, and what there is of these sandboxes and control groups still."""
 
         def left() -> list[str]:
-            return [*self._changed(folder), *(thing for box in boxes for thing in _of(box))]
+            kept = [f"control group {path}" for path in groups if os.path.isdir(path)]
+            return [*self._changed(folder), *kept, *(thing for box in boxes for thing in _of(box))]
 
         return Leaks(tuple(_settled(left)), len(boxes))
 

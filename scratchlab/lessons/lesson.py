@@ -3,17 +3,19 @@
 import inspect
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from textwrap import dedent
 from typing import Any, NamedTuple
 
-from scratchlab.attacks import weaknesses
+from scratchlab.attacks import is_disposable, weaknesses
 from scratchlab.errors import InputError
 from scratchlab.lessons import progress
 from scratchlab.lessons.beliefs import BELIEFS, Question
+from scratchlab.lessons.cases import Cases, by_disposal, by_version
 from scratchlab.lessons.exercise import Exercise, Finding
 from scratchlab.lessons.folder import Folder
+from scratchlab.lessons.group import Group
 from scratchlab.lessons.hosts import shared_host
 from scratchlab.lessons.leaks import Before, Leaks
 from scratchlab.lessons.outline import numbers, outline
@@ -31,6 +33,7 @@ class Lesson:
         self._names = sys._getframe(1).f_globals if names is None else names
         self._boxes: list[Sandbox] = []
         self._folder: Folder | None = None
+        self._groups: list[Group] = []
         self._host: Sandbox | None = None
         self._seen: Counter[tuple[str, int]] = Counter()  # how many hints, by exercise and by how far the answer had come
         self._tried: Counter[str] = Counter()
@@ -63,6 +66,11 @@ class Lesson:
         """A folder for this lesson's files, gone when it is closed."""
         self._folder = self._folder or Folder.make(self.number)
         return self._folder.path
+
+    def group(self, *controllers: str) -> str:
+        """An empty control group of this lesson's, with these controllers: its path in the first one's tree. Gone when closed."""
+        self._groups.append(Group.make(f"lesson-{self.number}", *controllers))
+        return self._groups[-1].path
 
     def goto(self, point: str) -> Sandbox:
         """A sandbox that has come as far as a point of the lesson. The sandboxes before it are closed."""
@@ -133,6 +141,16 @@ class Lesson:
             rows.append((number, of.title, len(done), len(of.exercises), *entry.get("guesses", [0, 0])))
         return Progress(tuple(rows))
 
+    # -- machines that differ -----------------------------------------------------------------------------------------
+
+    def by_version(self, controller: str, found: Any, known: Mapping[int, Any]) -> Cases:
+        """What was found, beside what the other version of control groups does, and which of the two this machine has."""
+        return by_version(controller, found, known)
+
+    def only_disposable(self, act: Callable[[], Any], known: Any) -> Cases:
+        """Do what acts on the whole machine, if it is one to throw away; else say what is known."""
+        return by_disposal(act, known, is_disposable())
+
     # -- ending -------------------------------------------------------------------------------------------------------
 
     def close(self) -> Leaks:
@@ -141,9 +159,11 @@ class Lesson:
             box.close()
         if self._folder:
             self._folder.close()
-        boxes, folder = self._boxes, self._folder
-        self._boxes, self._folder = [], None
-        return self._before.leaks(boxes, folder.path if folder else None)
+        for group in self._groups:
+            group.close()
+        boxes, folder, groups = self._boxes, self._folder, [group.path for group in self._groups]
+        self._boxes, self._folder, self._groups = [], None, []
+        return self._before.leaks(boxes, folder.path if folder else None, groups)
 
 
 class Text(str):

@@ -1,5 +1,6 @@
 """What the kernel offers, without opinion: `linux.mount(...)`, `linux.Mount.BIND`."""
 
+from scratchlab.linux.disks import disk_of
 from scratchlab.linux.flags import (
     NAMESPACES,
     At,
@@ -96,6 +97,7 @@ __all__ = [
     "chmod",
     "chroot",
     "close_range",
+    "disk_of",
     "fchdir",
     "fork",
     "keyctl",

@@ -23,8 +23,8 @@ from scratchlab.linux.posix import mkdir
 from scratchlab.linux.proc import parse_cgroup
 
 __all__ = [
-    "Hierarchy", "Layout", "counters", "create", "enter", "groups_of", "has", "is_ours", "kill", "layout", "limit",
-    "limits_and_usage", "path_of", "procs", "read", "remove", "require", "show", "shown_in", "version", "write",
+    "Hierarchy", "Layout", "counters", "create", "enter", "groups_of", "has", "in_both_versions", "is_ours", "kill", "layout",
+    "limit", "limits_and_usage", "path_of", "procs", "read", "remove", "require", "show", "shown_in", "version", "write",
 ]  # fmt: skip
 
 NODE = "scratchlab"  # the parent of all our groups, in every tree
@@ -163,6 +163,14 @@ def shown_in(path: str, knob: str) -> str:
     """The group's own files that `knob` stands for, and what they say: `cpu.cfs_quota_us 20000, …`."""
     names = [knob] if version(path) == 2 else files(knob)
     return ", ".join(f"{name} {text}" for name in names if (text := " ".join(peek(path, name).split("\n"))))
+
+
+def in_both_versions(path: str, knob: str) -> dict[int, str]:
+    """A limit in the files of either version: the group's own as they are, the others as they would be."""
+    value, own = show(path, knob), version(path)
+    older = dict(to_v1(knob, value, lambda _: "")) if own == 2 else {}
+    newer = f"{knob} {value}"
+    return {1: ", ".join(f"{name} {older[name]}" for name in files(knob) if name in older) or shown_in(path, knob), 2: newer}
 
 
 def counters(path: str, knob: str) -> dict[str, int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scratchlab.errors import HostError
+from scratchlab.linux.disks import whole
 from scratchlab.linux.proc import parse_mountinfo, rows
 from scratchlab.stages.sizes import readable
 
@@ -100,14 +101,9 @@ def _directory_on(device: str) -> str:
     """A directory that one can write to on a filesystem on this disk or on one of its partitions, or ''."""
     for mount in parse_mountinfo(Path("/proc/self/mountinfo").read_text(errors="surrogateescape")):
         writable = os.path.isdir(mount.target) and os.access(mount.target, os.W_OK)
-        if _disk_of(mount.device) == device and writable and _keeps_unnamed_files(mount.target):
+        if whole(mount.device) == device and writable and _keeps_unnamed_files(mount.target):
             return mount.target
     return ""
-
-
-def _disk_of(device: str) -> str:
-    place = Path("/sys/dev/block", device).resolve()
-    return (place.parent / "dev").read_text().strip() if (place / "partition").exists() else device
 
 
 def _keeps_unnamed_files(directory: str) -> bool:

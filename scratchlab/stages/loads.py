@@ -32,6 +32,11 @@ class Proof(NamedTuple):
     counters: dict[str, tuple[int, int]]  # the kernel's, before and after
     held: bool
 
+    @property
+    def grew(self) -> list[str]:
+        """The kernel's counters that are higher than before: of all numbers in a proof, what is the same each time."""
+        return [name for name, (before, after) in self.counters.items() if after > before]
+
     def __str__(self) -> str:
         rows = {"group": self.group, "limit": self.limit, "load": self.load}
         rows |= {name: f"{before} → {after}" for name, (before, after) in self.counters.items()}

@@ -2,6 +2,7 @@
 
 from scratchlab.views.cgroup import Groups, cgroup
 from scratchlab.views.chart import Chart
+from scratchlab.views.limits import Limits, limits
 from scratchlab.views.live import Live, live
 from scratchlab.views.matrix import Matrix, matrix
 from scratchlab.views.mounts import Mounts, mounts
@@ -13,6 +14,7 @@ from scratchlab.views.processes import Processes, processes
 from scratchlab.views.wiring import Network, wiring
 
 __all__ = [
-    "Chart", "Groups", "Ledger", "Live", "Matrix", "Mounts", "Namespaces", "Network", "Packet", "Picture", "Processes", "Shown",
-    "cgroup", "ledger", "live", "matrix", "mounts", "namespaces", "packet", "processes", "show", "wiring",
+    "Chart", "Groups", "Ledger", "Limits", "Live", "Matrix", "Mounts", "Namespaces", "Network", "Packet", "Picture", "Processes",
+    "Shown", "cgroup", "ledger", "limits", "live", "matrix", "mounts", "namespaces", "packet", "processes", "show",
+    "wiring",
 ]  # fmt: skip

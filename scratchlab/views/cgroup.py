@@ -1,4 +1,7 @@
-"""The control groups of a sandbox: where they are in their trees, the limit, the use, and how often the kernel stepped in."""
+"""The control groups of a sandbox: where they are in their trees, the limit, the use, and how often the kernel stepped in.
+
+A picture says what is so on either version; which files are behind it, and of which version, `limits` says (limits.py).
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,19 +34,16 @@ class Groups(Picture):
 
     @property
     def title(self) -> str:
-        """Whose groups, and of which version."""
-        versions = sorted({usage.version for usage in self.usages})
-        trees = {1: "version 1: a tree for each controller", 2: "version 2: one tree for all"}
-        kind = trees[versions[0]] if len(versions) == 1 else "some of version 1, some of version 2"
-        return f"control groups of {self.name} ({kind})"
+        """Whose groups."""
+        return f"control groups of {self.name}"
 
     def lines(self) -> list[str]:
         """A line for each controller."""
         return table([self._cells(usage) for usage in self.usages])
 
     def _cells(self, usage: Usage) -> tuple[str, ...]:
-        if not is_own(usage):
-            return (usage.controller, "the host's", "no limit of its own", "", "")
+        if not is_limited(usage):
+            return (usage.controller, "", "no limit of its own", "", "")
         return (usage.controller, _way(usage), limit_word(usage), self._use(usage), ", ".join(self._events(usage)))
 
     def _use(self, usage: Usage) -> str:
@@ -65,13 +65,10 @@ class Groups(Picture):
         """A box for each group of its own, with a bar for the use."""
         row = 1.6
         for usage in self.usages:
-            own = is_own(usage)
-            met = is_met(usage)
+            own, met = is_limited(usage), is_met(usage)
             drawing.box(0, row, WIDEST, 3.4 if own else 1.3, ("alarm" if met else "own") if own else "shared")
             drawing.text(1, row + 0.1, usage.controller, bold=True)
-            drawing.text(
-                12, row + 0.1, shortened(_way(usage) if own else "the host's: no limit of its own", WIDEST - 13), "quiet"
-            )
+            drawing.text(12, row + 0.1, shortened(_way(usage) if own else "no limit of its own", WIDEST - 13), "quiet")
             if own:
                 self._draw_use(drawing, usage, row)
             row += 3.7 if own else 1.6
@@ -84,9 +81,9 @@ class Groups(Picture):
         drawing.text(12, row + 2.2, ", ".join(self._events(usage)), "alarm" if is_met(usage) else "quiet")
 
 
-def is_own(usage: Usage) -> bool:
-    """Whether a group is the sandbox's own, and not one that the host had put us in."""
-    return "scratchlab" in usage.group
+def is_limited(usage: Usage) -> bool:
+    """Whether a group is the sandbox's own and has a limit. In version 2, the group comes first."""
+    return "scratchlab" in usage.group and limit_word(usage) != "no limit"
 
 
 def is_met(usage: Usage) -> bool:
