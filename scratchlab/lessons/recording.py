@@ -37,7 +37,7 @@ def record(box: Sandbox, *argv: str) -> Recording:
 
 
 def confined(box: Sandbox, program: Program, *argv: str) -> Finished:
-    """Run a program in a sandbox with a filter that is installed just before it is executed: the filter sees execve too."""
+    """Run a program in a sandbox, with a filter installed just before execve, which the filter sees too."""
     told = asked(box, _confined, program, *argv)
     status, name = (told["status"], None) if told["status"] >= 0 else (None, signal_name(-told["status"]))
     return Finished(argv, status, name, told["out"], "")
