@@ -233,6 +233,11 @@ class Prctl(IntEnum):
 class Ptrace(IntEnum):
     """The operations of ptrace that we use.  ptrace(2)"""
 
+    TRACEME = 0
     PEEKDATA = 2
+    CONT = 7
     ATTACH = 16
     DETACH = 17
+    SYSCALL = 24
+    SETOPTIONS = 0x4200
+    GET_SYSCALL_INFO = 0x420E
