@@ -63,10 +63,15 @@ def terms() -> dict[str, tuple[Path, int]]:
     found: dict[str, tuple[Path, int]] = {}
     for path in NOTEBOOKS:
         for number, paragraph in enumerate(prose(path)):
-            for term in re.findall(r"\*\*([^*]+)\*\*", paragraph):
-                if term[-1] not in ".:?" and term.lower() not in PLAIN_WORDS:  # those are the beginnings of paragraphs
-                    found.setdefault(term.lower(), (path, number))
+            for term in bold(paragraph):
+                found.setdefault(term, (path, number))
     return found
+
+
+def bold(paragraph: str) -> list[str]:
+    """The terms in a paragraph; bold words with a full stop are the beginnings of paragraphs."""
+    words = [word.lower() for word in re.findall(r"\*\*([^*]+)\*\*", paragraph)]
+    return [word for word in words if word[-1] not in ".:?" and word not in PLAIN_WORDS]
 
 
 def uses(term: str, defined: Path, place: int) -> Iterator[str]:
