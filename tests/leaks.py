@@ -49,14 +49,12 @@ def tables() -> set[str]:
     found: set[str] = set()
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as netlink:
         netlink.send(struct.pack("=IHHIIBBH", 20, _GET_TABLES, _REQUEST_DUMP, 1, 0, 0, 0, 0))
-        while True:
-            answer = netlink.recv(1 << 16)
-            while answer:
-                length, kind = struct.unpack_from("=IH", answer)
-                if kind in (_ERROR, _DONE):
-                    return found
-                found.add(f"{_name(answer[20:length])} of family {answer[16]}")
-                answer = answer[(length + 3) & ~3 :]
+        answer = netlink.recv(1 << 16)
+        while struct.unpack_from("=IH", answer)[1] not in (_ERROR, _DONE):
+            length = struct.unpack_from("=I", answer)[0]
+            found.add(f"{_name(answer[20:length])} of family {answer[16]}")
+            answer = answer[(length + 3) & ~3 :] or netlink.recv(1 << 16)
+    return found
 
 
 def _name(attributes: bytes) -> str:

@@ -48,16 +48,14 @@ def place_of(name: str) -> Path:
 
 def measure(names: Sequence[str], store: bool) -> list[str]:
     """Measure these stages, or all; gives those of which something else is stored."""
-    changed = []
     with _workshop() as (place, neighbour):
         things = Things.of(str(place), neighbour.pid)
         listed = demonstrations(things)
-        for name in names or listed:
-            said, file = _said(listed[name], things, neighbour.name), place_of(name)
-            if not file.exists() or file.read_text() != said:
-                changed.append(name)
-                if store:
-                    file.write_text(said)
+        said = {name: _said(listed[name], things, neighbour.name) for name in names or listed}
+    changed = [name for name in said if not place_of(name).exists() or place_of(name).read_text() != said[name]]
+    if store:
+        for name in changed:
+            place_of(name).write_text(said[name])
     return changed
 
 
