@@ -21,7 +21,7 @@ def add_commands(vm: argparse.ArgumentParser) -> None:
 
 
 # Ours, and whether a value follows. What comes after them is pytest's, whatever it looks like.
-_TEST_OPTIONS = {"-n": True, "--guests": True, "--memory": True, "--results": True, "--coverage": False}
+_TEST_OPTIONS = {"-n": True, "--guests": True, "--memory": True, "--results": True, "--coverage": False, "--kernel": False}
 
 
 def separated(words: Sequence[str]) -> list[str]:
@@ -84,6 +84,7 @@ def _add_test(add: Subparsers) -> None:
     test.add_argument("--memory", default="1024", metavar="MB", help="memory of each (1024)")
     test.add_argument("--results", default=".lab/vm-test", metavar="DIR", help="where results are put (.lab/vm-test)")
     test.add_argument("--coverage", action="store_true", help="measure which lines ran")
+    test.add_argument("--kernel", action="store_true", help="only what the kernel decides, and every notebook with nbval")
     test.add_argument("words", metavar="PYTEST ARGS", nargs=argparse.REMAINDER, help="what follows goes to pytest")
 
 

@@ -154,15 +154,16 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 def test(arguments: argparse.Namespace) -> int:
     """Run the library's tests in machines. Gives pytest's exit status."""
-    from scratchlab.vm.testing import Run
+    from scratchlab.vm.testing import Run, of_the_kernel
 
     guests = arguments.guests
     if not 1 <= guests <= 32:
         raise InputError(f"--guests {guests}: not a number of machines", "one for each processor: -n 2")
     memory = _settings(arguments)["memory"]
-    run = Run(
-        Path.cwd(), arguments.words[arguments.words[:1] == ["--"] :], guests, memory, Path(arguments.results), arguments.coverage
-    )
+    words = arguments.words[arguments.words[:1] == ["--"] :]
+    if arguments.kernel:
+        words = [*of_the_kernel(Path.cwd()), *words]
+    run = Run(Path.cwd(), words, guests, memory, Path(arguments.results), arguments.coverage)
     return run.go(say)
 
 

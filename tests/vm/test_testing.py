@@ -1,5 +1,6 @@
 """`scratchlab vm test`: tests run in machines, none is left out, and all that they say comes back."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,8 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from scratchlab.vm.guest.shard import share
-from scratchlab.vm.testing import LEFT_OUT
+from scratchlab.vm.testing import KERNEL, LEFT_OUT, SAME_ON_EVERY_KERNEL, of_the_kernel
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,7 +56,7 @@ def test_two_machines_share_the_work_and_a_failure_keeps_the_console(built: None
 
     assert done.returncode == 1
     assert {line[:3] for line in done.stdout.splitlines()} == {"[1]", "[2]"}
-    assert "as it should" in done.stdout and done.stdout.count("1 passed") == 1
+    assert "as it should" in done.stdout and "1 passed" in done.stdout
     (console,) = (checkout / ".lab/vm-test").glob("console-*.log")
     assert "last words of the kernel" in console.read_text()
 
@@ -76,14 +76,47 @@ def test_what_is_left_out_of_a_machine_exists(name: str) -> None:
     assert test in (ROOT / path).read_text() if test else True
 
 
-def test_modules_are_divided_evenly_and_each_exactly_once() -> None:
-    modules = {f"test_{number}.py": number for number in range(1, 12)}
-    shares = share(modules, 3)
+@pytest.mark.parametrize("name", [*KERNEL, *SAME_ON_EVERY_KERNEL])
+def test_what_the_kernel_decides_exists(name: str) -> None:
+    assert (ROOT / name).exists()
 
-    assert set().union(*shares) == set(modules)
-    assert sum(len(share) for share in shares) == len(modules)
-    assert (
-        max(sum(modules[name] for name in share) for share in shares)
-        - min(sum(modules[name] for name in share) for share in shares)
-        <= 2
-    )
+
+def test_the_kernels_tests_are_all_notebooks_too() -> None:
+    words = of_the_kernel(ROOT)
+
+    assert {path.name for path in ROOT.glob("notebooks/*.ipynb")} == {Path(word).name for word in words if ".ipynb" in word}
+    assert {f"--ignore={name}" for name in SAME_ON_EVERY_KERNEL} <= set(words)
+
+
+def test_each_file_is_run_by_exactly_one_of_two_machines(built: None, checkout: Path) -> None:
+    for number in range(6):
+        (checkout / f"tests/test_{number}.py").write_text(GOOD)
+    (checkout / "tests/test_ignored.py").write_text(BAD)
+    done = vm_test(checkout, "-n", "2", "--memory", "512", "-v", "--ignore=tests/test_ignored.py", "tests")
+
+    assert done.returncode == 0, done.stdout
+    reports = (checkout / ".lab/vm-test").glob("junit-*.xml")
+    ran = [case.attrib["classname"] for report in reports for case in ElementTree.parse(report).getroot().iter("testcase")]
+    assert sorted(ran) == ["tests.test_0", "tests.test_1", "tests.test_2", "tests.test_3", "tests.test_4", "tests.test_5",
+                           "tests.test_good"]  # fmt: skip
+
+
+def test_a_notebook_that_says_something_else_today_fails(built: None, checkout: Path) -> None:
+    (checkout / "tests/test_good.py").unlink()
+    cell = {"cell_type": "code", "id": "a", "metadata": {}, "source": "1 + 1", "execution_count": 1}
+    result = {"output_type": "execute_result", "execution_count": 1, "metadata": {}, "data": {"text/plain": "3"}}
+    notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{**cell, "outputs": [result]}]}
+    (checkout / "notebooks").mkdir()
+    (checkout / "notebooks/00.ipynb").write_text(json.dumps(notebook))
+    done = vm_test(checkout, "-n", "1", "--memory", "512", "--nbval", "--nbval-kernel-name", "python3", "notebooks/00.ipynb")
+
+    assert done.returncode == 1, done.stdout
+    assert "1 failed" in done.stdout and "Traceback" not in done.stderr
+    assert (checkout / ".lab/vm-test/console-1.log").exists()
+
+
+def test_a_file_of_tests_that_is_not_there_is_pytests_own_error(built: None, checkout: Path) -> None:
+    done = vm_test(checkout, "-n", "1", "--memory", "512", "tests/test_none.py")
+
+    assert done.returncode == 4
+    assert "file or directory not found: tests/test_none.py" in done.stdout
