@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -129,10 +130,8 @@ def _time(minutes: int) -> str:
 
 def _mark(text: str) -> str:
     """A hash; of a notebook, of its cells alone: to open it is enough for JupyterLab to write other things into it."""
-    try:
+    with suppress(ValueError, TypeError, KeyError, AttributeError):  # the index, or no notebook any more
         text = stored(json.loads(text))
-    except (ValueError, TypeError, KeyError, AttributeError):  # the index, or no notebook any more
-        pass
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

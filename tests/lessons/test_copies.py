@@ -103,7 +103,10 @@ def test_what_the_learner_never_changed_is_brought_up_to_date(mine):
 
 def test_a_lesson_that_was_only_opened_is_not_changed_and_one_that_was_run_is(mine):
     opened = json.loads((mine / "02-chroot.ipynb").read_text())
-    opened["metadata"] |= {"kernelspec": {"name": "scratchlab", "display_name": "Elsewhere"}, "language_info": {"version": "3.14"}}
+    opened["metadata"] |= {
+        "kernelspec": {"name": "scratchlab", "display_name": "Elsewhere"},
+        "language_info": {"version": "3.14"},
+    }
     before = json.loads((mine / ".scratchlab.json").read_text())["02-chroot.ipynb"]
     assert copies._mark(json.dumps(opened)) == before
 

@@ -41,6 +41,17 @@ def test_a_guess_comes_before_the_answer(attended):
     assert repr(guess.choose(2).reveal(8)) == "guess    all\nkernel   all"
 
 
+def test_a_question_that_is_asked_again_keeps_its_guess_and_another_question_has_none(attended):
+    lesson = Lesson("00")
+    lesson.predict("How many?", {"none": 0, "all": 8}).choose(2)
+    lesson.belief("namespaces-come-with-docker").choose(1)
+
+    assert lesson.predict("How many?", {"none": 0, "all": 8}).guess == "all"
+    assert lesson.belief("namespaces-come-with-docker").guess
+    assert lesson.predict("How few?", {"none": 0, "all": 8}).guess == ""
+    assert lesson.predict("How many?", ["one", "two"]).guess == ""
+
+
 def test_where_nobody_is_there_the_belief_is_the_guess(monkeypatch, attended):
     monkeypatch.setenv(UNATTENDED, "1")
 
