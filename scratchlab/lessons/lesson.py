@@ -8,9 +8,9 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any, NamedTuple, TypeVar
 
+from scratchlab import progress
 from scratchlab.attacks import is_disposable, weaknesses
 from scratchlab.errors import InputError
-from scratchlab.lessons import progress
 from scratchlab.lessons.beliefs import BELIEFS, Question
 from scratchlab.lessons.cases import Cases, by_disposal, by_version
 from scratchlab.lessons.exercise import Exercise, Finding
@@ -20,7 +20,6 @@ from scratchlab.lessons.hosts import shared_host
 from scratchlab.lessons.leaks import Before, Leaks
 from scratchlab.lessons.outline import numbers, outline
 from scratchlab.lessons.predict import Prediction
-from scratchlab.lessons.progress import Progress
 from scratchlab.sandbox import Sandbox
 from scratchlab.stages import step
 
@@ -143,14 +142,14 @@ class Lesson:
             )
         return Solution(exercise)
 
-    def progress(self) -> Progress:
+    def progress(self) -> progress.Progress:
         """What you have done in all lessons."""
         record, rows = progress.read(), []
         for number in numbers():
             entry, of = record.get(number, {}), outline(number)
             done = {each.name for each in of.exercises} & {*entry.get("exercises", [])}
             rows.append((number, of.title, len(done), len(of.exercises), *entry.get("guesses", [0, 0])))
-        return Progress(tuple(rows))
+        return progress.Progress(tuple(rows))
 
     # -- machines that differ -----------------------------------------------------------------------------------------
 

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from scratchlab import journal, linux, stages
+from scratchlab import progress as record
 from scratchlab.errors import HostError, InputError
 from scratchlab.lessons import Lesson, Prediction, numbers, outline, unattended
-from scratchlab.lessons import progress as record
 from scratchlab.lessons.folder import Folder, remove
 from scratchlab.lessons.predict import UNATTENDED
 from tests.conftest import needs_root
@@ -195,3 +195,17 @@ def test_what_does_not_exist_is_told_with_what_does(asked, answer):
 
 def test_an_answer_is_found_among_the_callers_own_names():
     assert stages and Lesson("07")._names is globals()
+
+
+def test_what_was_done_elsewhere_is_added_and_what_is_no_progress_is_not():
+    record.guessed("01", True)
+    before = {"01": {"guesses": [3, 4]}}
+    after = {"01": {"guesses": [3, 6], "exercises": ["spawn"]}, "02": {"exercises": ["smallest-root"]}}
+    record.take_over(before, after)
+    told = {"01": {"exercises": ["spawn"], "guesses": [1, 3]}, "02": {"exercises": ["smallest-root"], "guesses": [0, 0]}}
+    assert record.read() == told
+
+    for bad in ({"../..": {"guesses": [1, 1]}}, {"03": {"guesses": [2, 1]}}, {"03": {"exercises": ["<b>", 7]}},
+                {"03": []}, {"03": {"guesses": ["1", True]}}, {"03": {"exercises": {"a": 1}}}):  # fmt: skip
+        record.take_over({}, bad)
+    assert record.read() == told
