@@ -20,6 +20,7 @@ LAYERS = [
     "display",
     "finished",
     "owner",
+    "progress",
     "linux",
     "shared",
     "journal",

@@ -73,8 +73,8 @@ def need_root() -> None:
 
 def _tell(copied: copies.Copied) -> None:
     say(f"your lessons are in {copied}")
-    for name in copied.kept:
-        say(f"{name} is as you changed it; there is a newer one, which you get if you rename yours")
+    if copied.kept:
+        say(f"as you changed them, while there are newer ones: {', '.join(copied.kept)}. Rename yours to get the new one")
 
 
 def have_machine() -> None:

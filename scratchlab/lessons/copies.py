@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,7 +73,7 @@ def copy_to(folder: Path) -> Copied:
         for name, text in now.items():
             _bring(copied, name, text, before.get(name, ""))
         mine = {name: before[name] for name in copied.kept if name in before}
-        _write(folder / _WRITTEN, json.dumps({name: _hash(text) for name, text in now.items()} | mine, indent=1) + "\n")
+        _write(folder / _WRITTEN, json.dumps({name: _mark(text) for name, text in now.items()} | mine, indent=1) + "\n")
     except OSError as error:
         raise HostError(f"cannot write your lessons to {folder}: {error.strerror}", "name another folder: --folder DIR") from None
     return copied
@@ -82,13 +83,13 @@ def _bring(copied: Copied, name: str, text: str, before: str) -> None:
     place = copied.folder / name
     if not os.path.lexists(place):
         copied.new.append(name)
-    elif place.read_bytes() == text.encode():
+    elif (mark := _mark(place.read_text(encoding="utf-8", errors="replace"))) == _mark(text):
         return
-    elif _hash(place.read_bytes()) == before:
+    elif mark == before:
         copied.renewed.append(name)
     else:
         # The one file that we wrote is the learner's now. If there is none newer, there is nothing to say of it.
-        copied.kept.extend([name] if before != _hash(text) else [])
+        copied.kept.extend([name] if before != _mark(text) else [])
         return
     _write(place, text)
 
@@ -127,8 +128,11 @@ def _time(minutes: int) -> str:
     return " ".join([f"{hours} h"] * bool(hours) + [f"{rest} min"] * bool(rest))
 
 
-def _hash(text: str | bytes) -> str:
-    return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()[:16]
+def _mark(text: str) -> str:
+    """A hash; of a notebook, of its cells alone: to open it is enough for JupyterLab to write other things into it."""
+    with suppress(ValueError, TypeError, KeyError, AttributeError):  # the index, or no notebook any more
+        text = stored(json.loads(text))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from textwrap import dedent
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from scratchlab import progress
 from scratchlab.attacks import is_disposable, weaknesses
 from scratchlab.errors import InputError
-from scratchlab.lessons import progress
 from scratchlab.lessons.beliefs import BELIEFS, Question
 from scratchlab.lessons.cases import Cases, by_disposal, by_version
 from scratchlab.lessons.exercise import Exercise, Finding
@@ -20,9 +20,10 @@ from scratchlab.lessons.hosts import shared_host
 from scratchlab.lessons.leaks import Before, Leaks
 from scratchlab.lessons.outline import numbers, outline
 from scratchlab.lessons.predict import Prediction
-from scratchlab.lessons.progress import Progress
 from scratchlab.sandbox import Sandbox
 from scratchlab.stages import step
+
+Guess = TypeVar("Guess", bound=Prediction)
 
 
 class Lesson:
@@ -37,6 +38,7 @@ class Lesson:
         self._host: Sandbox | None = None
         self._seen: Counter[tuple[str, int]] = Counter()  # how many hints, by exercise and by how far the answer had come
         self._tried: Counter[str] = Counter()
+        self._asked: dict[str, Prediction] = {}
         self._before = Before.now()
 
     def __repr__(self) -> str:
@@ -89,13 +91,21 @@ class Lesson:
 
     def predict(self, question: str, options: Mapping[str, Any] | Sequence[str]) -> Prediction:
         """Ask before the run; `reveal(value)` afterwards sets the guess beside what the kernel said."""
-        return Prediction(question, options, lambda right: progress.guessed(self.number, right))
+        return self._as_before(Prediction(question, options, lambda right: progress.guessed(self.number, right)))
 
     def belief(self, name: str) -> Question:
         """A question about what many believe; `reveal()` makes the experiment."""
         if name not in BELIEFS:
             raise InputError(f"nobody believes {name!r}", f"there is {', '.join(BELIEFS)}")
-        return Question(BELIEFS[name], lambda right: progress.guessed(self.number, right))
+        return self._as_before(Question(BELIEFS[name], lambda right: progress.guessed(self.number, right)))
+
+    def _as_before(self, asked: Guess) -> Guess:
+        """With the guess that it had: who clicks an option selects that cell, and the next Shift-Enter runs it again."""
+        before = self._asked.get(asked.question)
+        if before and before.guess in asked.options:
+            asked.guess = before.guess
+        self._asked[asked.question] = asked
+        return asked
 
     def ask(self, name: str) -> "Text":
         """What an exercise asks for."""
@@ -132,14 +142,14 @@ class Lesson:
             )
         return Solution(exercise)
 
-    def progress(self) -> Progress:
+    def progress(self) -> progress.Progress:
         """What you have done in all lessons."""
         record, rows = progress.read(), []
         for number in numbers():
             entry, of = record.get(number, {}), outline(number)
             done = {each.name for each in of.exercises} & {*entry.get("exercises", [])}
             rows.append((number, of.title, len(done), len(of.exercises), *entry.get("guesses", [0, 0])))
-        return Progress(tuple(rows))
+        return progress.Progress(tuple(rows))
 
     # -- machines that differ -----------------------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 """Files between a notebook's folder and its machine: at the start, and when a cell says %push or %fetch.
 
+The learner's progress (progress.py) goes in at the start, too, and what lessons add to it comes out after each cell.
+
 The guest asks with a message (guest/files.py), and the answer goes into a file there, which the cell waits for. What a guest
 asks for stays in the notebook's folder, and out of what is hidden in it.
 """
@@ -8,13 +10,17 @@ import io
 import json
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from scratchlab import progress
 from scratchlab.errors import InputError, ScratchlabError
 from scratchlab.vm import notebook
 from scratchlab.vm.link import Guest
 from scratchlab.vm.messages import Frames, part
+
+_PROGRESS = ".local/share/scratchlab/progress.json"  # in the machine, below /root
 
 
 class FileDesk:
@@ -23,6 +29,8 @@ class FileDesk:
     def __init__(self, guest: Guest, folder: Path) -> None:
         self._guest, self._folder = guest, folder
         self._left_out: list[Path] = []
+        self._progress: progress.Record = {}  # as the machine has it
+        self._one = threading.Lock()
 
     def push_what_is_beside(self) -> None:
         """Give the machine a copy of the files beside the notebook."""
@@ -33,11 +41,20 @@ class FileDesk:
         if files:
             self._guest.unpack(io.BytesIO(notebook.as_tar(self._folder, files)), notebook.PLACE)
 
+    def push_progress(self) -> None:
+        """Give the machine a copy of what the learner has done so far."""
+        self._progress = progress.read()
+        if self._progress:
+            self._guest.unpack(io.BytesIO(notebook.one_file(_PROGRESS, json.dumps(self._progress).encode())), notebook.PLACE)
+
     def serve(self, frames: Frames) -> None:
         """Do what a cell asks for, while other messages go on."""
         threading.Thread(target=self._serve, args=[part(frames, 3)], daemon=True).start()
 
     def _serve(self, wanted: dict[str, Any]) -> None:
+        if wanted.get("do") == "progress":
+            self._take_over(wanted.get("record"))
+            return
         answer: dict[str, Any] = {}
         try:
             act = {"push": self._push, "fetch": self._fetch}[wanted["do"]]
@@ -47,6 +64,12 @@ class FileDesk:
         except (OSError, KeyError, TypeError) as error:
             answer = {"message": f"could not do that: {error}", "hint": ""}
         self._guest.run(["tee", "--", str(wanted.get("answer"))], input=json.dumps(answer))
+
+    def _take_over(self, record: Any) -> None:
+        if isinstance(record, dict):
+            with self._one, suppress(ScratchlabError):  # a pity; the lesson itself has said nothing wrong
+                progress.take_over(self._progress, record)
+                self._progress = record
 
     def _push(self, names: list[str]) -> list[str]:
         """Copy these files of the folder, or if none is named, what is there now and fits. Gives what was copied."""

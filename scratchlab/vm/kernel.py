@@ -95,6 +95,7 @@ class Launcher:
         desk = FileDesk(machine, self._book.folder)
         machine.start_kernel(self._key, environment(), notebook.PLACE)
         desk.push_what_is_beside()
+        desk.push_progress()
         return Backend(forwarded, self._ended, desk.serve)
 
     def _ended(self) -> ScratchlabError | None:

@@ -14,7 +14,8 @@ from scratchlab.vm.parent import lives_as_long_as_jupyter
 from scratchlab.vm.ports import Ports, Shutdown
 from scratchlab.vm.standin import stand_in
 
-IPYKERNEL = ("-m", "ipykernel_launcher", "-f")
+# Its warning that others on this machine might listen would stand in the terminal of every learner.
+IPYKERNEL = ("-m", "ipykernel_launcher", "--log-level=ERROR", "-f")
 _INSTEAD = "choose the kernel Scratchlab (root VM), where one is root and can break nothing; or start Jupyter as root"
 
 

@@ -77,3 +77,13 @@ def as_tar(folder: Path, files: list[Path]) -> bytes:
         for path in files:
             archive.add(path, path.relative_to(folder).as_posix(), recursive=False, filter=as_root)
     return stream.getvalue()
+
+
+def one_file(name: str, content: bytes) -> bytes:
+    """One file as a tar archive, to be unpacked at PLACE."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo(name)
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()

@@ -39,7 +39,7 @@ def as_if_older(folder, name):
     """The file is as an older library wrote it."""
     (folder / name).write_text("an older one")
     written = json.loads((folder / ".scratchlab.json").read_text())
-    written[name] = copies._hash("an older one")
+    written[name] = copies._mark("an older one")
     (folder / ".scratchlab.json").write_text(json.dumps(written))
 
 
@@ -99,6 +99,20 @@ def test_what_the_learner_never_changed_is_brought_up_to_date(mine):
 
     assert copies.copy_to(mine).renewed == ["02-chroot.ipynb"]
     assert (mine / "02-chroot.ipynb").read_text() == today
+
+
+def test_a_lesson_that_was_only_opened_is_not_changed_and_one_that_was_run_is(mine):
+    opened = json.loads((mine / "02-chroot.ipynb").read_text())
+    opened["metadata"] |= {
+        "kernelspec": {"name": "scratchlab", "display_name": "Elsewhere"},
+        "language_info": {"version": "3.14"},
+    }
+    before = json.loads((mine / ".scratchlab.json").read_text())["02-chroot.ipynb"]
+    assert copies._mark(json.dumps(opened)) == before
+
+    output = {"output_type": "stream", "name": "stdout", "text": "mine"}
+    next(cell for cell in opened["cells"] if cell["cell_type"] == "code")["outputs"].append(output)
+    assert copies._mark(json.dumps(opened)) != before
 
 
 def test_a_file_that_happened_to_be_there_is_the_learners(tmp_path):

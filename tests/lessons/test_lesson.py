@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from scratchlab import journal, linux, stages
+from scratchlab import progress as record
 from scratchlab.errors import HostError, InputError
 from scratchlab.lessons import Lesson, Prediction, numbers, outline, unattended
-from scratchlab.lessons import progress as record
 from scratchlab.lessons.folder import Folder, remove
 from scratchlab.lessons.predict import UNATTENDED
 from tests.conftest import needs_root
@@ -39,6 +39,17 @@ def test_a_guess_comes_before_the_answer(attended):
 
     assert repr(guess.reveal(8)) == "guess    none\nkernel   all   ← look again"
     assert repr(guess.choose(2).reveal(8)) == "guess    all\nkernel   all"
+
+
+def test_a_question_that_is_asked_again_keeps_its_guess_and_another_question_has_none(attended):
+    lesson = Lesson("00")
+    lesson.predict("How many?", {"none": 0, "all": 8}).choose(2)
+    lesson.belief("namespaces-come-with-docker").choose(1)
+
+    assert lesson.predict("How many?", {"none": 0, "all": 8}).guess == "all"
+    assert lesson.belief("namespaces-come-with-docker").guess
+    assert lesson.predict("How few?", {"none": 0, "all": 8}).guess == ""
+    assert lesson.predict("How many?", ["one", "two"]).guess == ""
 
 
 def test_where_nobody_is_there_the_belief_is_the_guess(monkeypatch, attended):
@@ -142,8 +153,8 @@ def test_guesses_and_exercises_are_counted_by_lesson():
     lesson.predict("?", ["yes", "no"]).reveal("yes")
     record.solved("07", "die-properly")
 
-    assert "07  Being PID 1" in repr(lesson.progress()).splitlines()[-1]
-    assert repr(lesson.progress()).splitlines()[-1].endswith("1 of 1 exercises, 1 of 2 guesses right")
+    line = next(line for line in repr(lesson.progress()).splitlines() if line.startswith("07  Being PID 1"))
+    assert line.endswith("1 of 1 exercises, 1 of 2 guesses right")
     assert json.loads(record.path().read_text()) == {"07": {"exercises": ["die-properly"], "guesses": [1, 2]}}
 
 
@@ -184,3 +195,17 @@ def test_what_does_not_exist_is_told_with_what_does(asked, answer):
 
 def test_an_answer_is_found_among_the_callers_own_names():
     assert stages and Lesson("07")._names is globals()
+
+
+def test_what_was_done_elsewhere_is_added_and_what_is_no_progress_is_not():
+    record.guessed("01", True)
+    before = {"01": {"guesses": [3, 4]}}
+    after = {"01": {"guesses": [3, 6], "exercises": ["spawn"]}, "02": {"exercises": ["smallest-root"]}}
+    record.take_over(before, after)
+    told = {"01": {"exercises": ["spawn"], "guesses": [1, 3]}, "02": {"exercises": ["smallest-root"], "guesses": [0, 0]}}
+    assert record.read() == told
+
+    for bad in ({"../..": {"guesses": [1, 1]}}, {"03": {"guesses": [2, 1]}}, {"03": {"exercises": ["<b>", 7]}},
+                {"03": []}, {"03": {"guesses": ["1", True]}}, {"03": {"exercises": {"a": 1}}}):  # fmt: skip
+        record.take_over({}, bad)
+    assert record.read() == told

@@ -38,11 +38,30 @@ def served(directory: Path) -> Iterator[tuple[str, Path]]:
     The browser has a network of its own: where links come and go, as they do for sandboxes, Chromium breaks off what it loads
     (ERR_NETWORK_CHANGED). So the server listens at a unix socket, which is a file, and socat leads there.
     """
-    with _server(directory) as (server, token), _network(server) as network:
-        browser = directory / ".home" / "chromium"
-        browser.write_text(f'#!/bin/sh\nexec nsenter --net=/proc/{network}/ns/net -- {CHROMIUM} "$@"\n')
-        browser.chmod(0o755)
-        yield f"http://127.0.0.1:{_PORT}/lab/tree/{{}}?token={token}&reset", browser
+    with _server(directory) as (server, token), _network(server, _PORT) as network:
+        address = f"http://127.0.0.1:{_PORT}/lab/tree/{{}}?token={token}&reset"
+        yield address, _chromium_in(network, directory / ".home")
+
+
+@contextmanager
+def browser_for(port: int, home: Path) -> Iterator[Path]:
+    """The same for a server at a port of this machine: a browser for which it is at that port, too."""
+    server = home / "server"
+    way = subprocess.Popen(["socat", f"UNIX-LISTEN:{server},fork", f"TCP:localhost:{port}"])
+    try:
+        assert eventually(server.exists)
+        with _network(server, port) as network:
+            yield _chromium_in(network, home)
+    finally:
+        way.terminate()
+        way.wait()
+
+
+def _chromium_in(network: int, home: Path) -> Path:
+    program = home / "chromium"
+    program.write_text(f'#!/bin/sh\nexec nsenter --net=/proc/{network}/ns/net -- {CHROMIUM} "$@"\n')
+    program.chmod(0o755)
+    return program
 
 
 @contextmanager
@@ -71,13 +90,13 @@ def _server(directory: Path) -> Iterator[tuple[Path, str]]:
 
 
 @contextmanager
-def _network(server: Path) -> Iterator[int]:
+def _network(server: Path, port: int) -> Iterator[int]:
     """A network with a loopback link and nothing else, where a port leads to the server; gives the pid of what holds it."""
-    script = f"ip link set lo up && exec socat TCP-LISTEN:{_PORT},bind=127.0.0.1,fork,reuseaddr UNIX-CONNECT:{server}"
+    script = f"ip link set lo up && exec socat TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr UNIX-CONNECT:{server}"
     process = subprocess.Popen(["unshare", "--net", "sh", "-c", script])
     listening = Path(f"/proc/{process.pid}/net/tcp")
     try:
-        assert eventually(lambda: f":{_PORT:04X} 00000000:0000 0A" in listening.read_text())
+        assert eventually(lambda: f":{port:04X} 00000000:0000 0A" in listening.read_text())
         yield process.pid
     finally:
         process.terminate()
@@ -94,13 +113,13 @@ def write_notebook(path: Path, cells: dict[str, str]) -> None:
 class Page:
     """One page of the browser, with a notebook in it."""
 
-    def __init__(self, browser: Any, address: str) -> None:
+    def __init__(self, browser: Any, address: str, waits_for: str = ".jp-Notebook .jp-Cell") -> None:
         self.errors: list[str] = []
         self.page = browser.new_page(viewport={"width": 1280, "height": 900})
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
         self.page.goto(address)
-        self.page.wait_for_selector(".jp-Notebook .jp-Cell")
+        self.page.wait_for_selector(waits_for)
 
     def run_all(self) -> None:
         """Run every cell, and wait until the last has run."""

@@ -4,10 +4,12 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from scratchlab import progress
 from scratchlab.errors import InputError
 from scratchlab.vm import notebook
 from scratchlab.vm.filedesk import allowed
 from scratchlab.vm.notebook import Notebook
+from tests.conftest import eventually
 from tests.vm.kernels import Kernel, started
 
 
@@ -44,6 +46,19 @@ def test_what_cannot_be_is_told(kernel: Kernel, tmp_path: Path) -> None:
         assert "not in the notebook's folder" in kernel.cell(f"%fetch {path}").text
     assert kernel.cell("1").text == "1"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_lesson_writes_down_in_a_machine_outlives_it(
+    built: None, specs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    progress.guessed("01", True)
+    with started(specs, tmp_path) as kernel:
+        kernel.cell("from scratchlab import progress; progress.solved('02', 'smallest-root'); progress.guessed('01', False)")
+        told = {"01": {"exercises": [], "guesses": [1, 2]}, "02": {"exercises": ["smallest-root"], "guesses": [0, 0]}}
+        assert eventually(progress.read, told) == told
+        kernel.restart()
+        assert kernel.cell("from scratchlab import progress; progress.read()['01']['guesses']").text == "[1, 2]"
 
 
 @pytest.mark.parametrize(
