@@ -123,7 +123,7 @@ def _network(things: Things) -> tuple[Demonstration, ...]:
 def _limits(things: Things) -> tuple[Demonstration, ...]:
     return (
         Demonstration(step(stages.cpu, 0.2)),
-        Demonstration(step(stages.memory, "512M")),
+        Demonstration(step(stages.memory, "64M")),
         Demonstration(step(stages.pids, 512)),
         Demonstration(step(stages.io, things.disk, write_bps="1M")),
         Demonstration(step(stages.join_groups, things.neighbour)),

@@ -24,10 +24,16 @@ STORE = Path(__file__).resolve().parent.parent.parent / "docs" / "measured"
 _LONGEST = 24  # lines; of more calls than that the first and last are kept
 _NETWORK_SORTS = {"links", "addresses", "routes", "nft rules"}
 _NOT_SHOWN = {"control groups", "working directory"}  # where a sandbox begins is no news
+
+# What one of several sandboxes does for all: the group that theirs are in, and forwarding, are there already or not.
+_FOR_ALL = ('/scratchlab"', '/scratchlab/cgroup.subtree_control"', '/ip_forward"')
+
 _SYMBOLS = (
     (r"\b(\w*fd)=\d+", r"\1=FD"),
     (r"/proc/self/fd/\d+", "/proc/self/fd/FD"),
     (r"\) = ([3-9]|\d\d+)$", ") = FD"),
+    (r"(RULESET_VERSION\)) = .*", r"\1 = VERSION"),
+    (r"\|REFER\b[A-Z_|]*", "|REFER|…"),  # newer kernels have more of these
     (r"0x1f{3}[0-9a-f]{7}", "ALL"),
     (r"\\nadd [^\\]* th dport 53 accept", ""),  # the host's own name server, where it has one
     (r'\\n"', '"'),
@@ -95,8 +101,7 @@ def _ours(applied: Applied, demonstration: Demonstration, names: Sequence[str]) 
         changes = [change for change in changes if change not in gone] + [
             replace(gone[0], item="every mount of the host", before="")
         ]
-    # The group of all sandboxes is made by whichever of them is the first.
-    calls = tuple(call for call in applied.calls if not call.arguments.get("path", "").endswith('/scratchlab"'))
+    calls = tuple(call for call in applied.calls if not any(value.endswith(_FOR_ALL) for value in call.arguments.values()))
     return applied._replace(changes=tuple(changes), calls=calls)
 
 
@@ -117,6 +122,7 @@ def _named(applied: Applied, symbols: Mapping[str, str]) -> Applied:
     def text(value: str | None) -> str | None:
         for name, symbol in symbols.items():
             value = value and re.sub(rf"(?<![\w.]){re.escape(name)}(?![\w.])", symbol, value)
+        value = value and re.sub(r",noatime\b|\bnoatime,|  noatime$", "", value)  # as this machine mounts its disk
         value = value and re.sub(r"\b172\.22\.\d+\.", "172.22.0.", value)  # the first free subnet
         return value and re.sub(r"^all but [A-Z_, ]+$", "all", value)  # a machine whose root lacks a capability
 
