@@ -20,10 +20,13 @@ def keeping(answer: Answer) -> Facts:
     """Let the answer work on a host to throw away, and end its processes. What is at the path then?"""
     with TemporaryDirectory() as folder, Sandbox("host") as host:
         path = f"{folder}/kept"
-        host.play([step(stages.unshare_uts), step(stages.hostname, NAME)])
-        host.play([step(stages.unshare_mount), step(stages.private_mounts)])
+        host.play([step(stages.unshare_uts), step(stages.unshare_mount), step(stages.private_mounts)])
         with Sandbox("exercise") as box:
-            box.play([step(stages.join, host.pid, "uts", "mnt"), step(answer, path)])
+            box.play([step(stages.join, host.pid, "uts", "mnt")])
+            # Applied, and not played: both refuse where the answer would work on the real machine.
+            box.apply(stages.private_mounts)
+            box.apply(stages.hostname, NAME)
+            box.play([step(answer, path)])
         # Here the sandbox is closed: every process of it has ended.
         after = host.snapshot()
         held = next((mount for mount in after.mounts if mount.target == path), None)
