@@ -52,6 +52,13 @@ def mounted_below(here: str) -> None:
     linux.umount2(here)
 
 
+def old_root_in_use(here: str) -> None:
+    bound(here)
+    linux.mkdir(f"{here}/old")
+    linux.pivot_root(here, f"{here}/old")
+    linux.umount2("/old")
+
+
 def read_only_while_written(here: str) -> None:
     tmpfs(here)
     keep = os.open(f"{here}/file", os.O_CREAT | os.O_WRONLY)
@@ -177,6 +184,7 @@ CASES: dict[str, tuple[Here, str, str]] = {
     "somebody works there": (working_there, "EBUSY", r"\d+ \(\S+, this process\): cwd"),
     "somebody has a file open": (file_open_there, "EBUSY", r"\d+ \(\S+, this process\): fd"),
     "something is mounted below": (mounted_below, "EBUSY", "something is mounted below it: .*/below"),
+    "the old root, without a /proc": (old_root_in_use, "EBUSY", "no /proc here tells what.*DETACH does not mind"),
     "read-only while written": (read_only_while_written, "EBUSY", r"open for writing there: \d+ \(.*this process\): fd"),
     "pivot to no mount": (
         lambda here: linux.pivot_root(here, here),

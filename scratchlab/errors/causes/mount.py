@@ -149,6 +149,12 @@ def held_mount(asked: Asked) -> Cause | None:
     target = asked.text("target")
     if below := facts.mounted_below(target):
         return Cause(f"something is mounted below it: {', '.join(below[:5])}", f"findmnt -R {target}", "umount2(2)")
+    if not facts.mounts():  # after pivot_root: the old /proc has moved, and a new one is not there yet
+        return Cause(
+            f"something is mounted below {target}, or in use there (no /proc here tells what): DETACH does not mind",
+            "ls /proc",
+            "umount2(2)",
+        )
     users = facts.using_below(target)
     said = "; ".join(users[:5]) or "none that can be seen from here; a loop device or a swap file, perhaps"
     return Cause(f"somebody works there or has a file open (who and how): {said}", f"fuser -vm {target}", "umount2(2)")
