@@ -83,7 +83,8 @@ def follow(target: Target, address: str, port: int, protocol: str = "tcp", insid
         traced = {where: stack.enter_context(_traced(target, where, go, marked)) for where, go in places.items()}
         outcome = _send(sender, address, port)
         told = {where: tell() for where, tell in traced.items()}
-    order = [first, *(where for where in told if where != first)]
+    # There, and back: what was sent to the sender's own service comes home by the cable by which it left.
+    order = [first, *(where for where in told if where != first), *([first] if apart else [])]
     return Journey(tuple(hops_of(order, told, f"{address}:{port}")), outcome)
 
 
@@ -187,13 +188,24 @@ def hops_of(order: Sequence[str], told: Mapping[str, Told], destination: str) ->
     What leaves one namespace is what has the same addresses in the next.
     """
     hops: list[Hop] = []
+    shown: set[tuple[str, int]] = set()
     at: Ends | None = None
-    for where in order:
-        for event in followed(told[where].events, at, destination):
+    for number, where in enumerate(order):
+        events = told[where].events
+        if where in order[:number]:
+            events = arrivals([event for event in events if (where, event.packet) not in shown])
+        for event in followed(events, at, destination):
+            shown.add((where, event.packet))
             at = (event.source, event.destination) if event.source else at
             assert at is not None
             _add(hops, where, event, told[where], at)
     return hops
+
+
+def arrivals(events: Sequence[Event]) -> list[Event]:
+    """The events of packets that came by a link, and were not sent from here."""
+    sent = {event.packet for event in events if event.chain == f"{_FIRST}output"}
+    return [event for event in events if event.packet not in sent]
 
 
 def followed(events: Sequence[Event], at: Ends | None, destination: str) -> Iterator[Event]:

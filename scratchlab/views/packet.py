@@ -56,19 +56,28 @@ class Packet(Picture):
 
     def _draw_hop(self, drawing: Drawing, hop: Hop, top: float) -> float:
         """One hook; gives the row below it."""
+        arrival = self._arrival(hop)
         rules = [line for match in hop.matches for line in wrapped(_rule(match), WIDEST - _HOOK - 1)]
         changed = hop.after != hop.before
-        height = 1.3 + 1.1 * (len(rules) + changed)
+        below = len(arrival) - 1
+        height = 1.3 + 1.1 * (below + len(rules) + changed)
         dropped = any(match.verdict == "drop" for match in hop.matches)
         drawing.box(0, top, WIDEST, height, "alarm" if dropped else "shared" if hop.where == "host" else "own")
         drawing.text(_PLACE, top + 0.1, shortened(self._place(hop.where), _HOOK - 2), "quiet")
         drawing.text(_HOOK, top + 0.1, shortened(hop.hook, _ENDS - _HOOK - 1), bold=True)
-        drawing.text(_ENDS, top + 0.1, shortened(self._ends(hop.before) + _by(hop), WIDEST - _ENDS - 1))
-        for number, line in enumerate(rules):
+        for number, line in enumerate(arrival):
+            drawing.text(_ENDS, top + 0.1 + 1.1 * number, shortened(line, WIDEST - _ENDS - 1))
+        for number, line in enumerate(rules, below):
             drawing.text(_HOOK, top + 1.2 + 1.1 * number, line, "quiet")
         if changed:
-            drawing.text(_ENDS, top + 1.2 + 1.1 * len(rules), shortened(self._ends(hop.after), WIDEST - _ENDS - 1), bold=True)
+            row = top + 1.2 + 1.1 * (below + len(rules))
+            drawing.text(_ENDS, row, shortened(self._ends(hop.after), WIDEST - _ENDS - 1), bold=True)
         return top + height
+
+    def _arrival(self, hop: Hop) -> list[str]:
+        """The addresses, and the link beside them; or below them, where both have no room in one row."""
+        ends, by = self._ends(hop.before), _by(hop)
+        return [ends + by] if columns(ends + by) < WIDEST - _ENDS else [ends, by.strip()]
 
     def _place(self, where: str) -> str:
         return "host" if where == "host" else self.name

@@ -7,7 +7,7 @@ import pytest
 from scratchlab import Sandbox, journal, stages, views
 from scratchlab.errors import InputError
 from scratchlab.linux import netlink, nftables
-from scratchlab.observe.packet import parse_endpoint, parse_rules
+from scratchlab.observe.packet import Hop, Journey, parse_endpoint, parse_rules
 from scratchlab.stages.ports import Port
 from tests.conftest import eventually, needs, needs_root
 from tests.views.reading import image
@@ -132,6 +132,28 @@ class TestPacket:
             ("host", "output"), ("host", "postrouting"), ("inside", "prerouting"), ("inside", "input"),
         ]  # fmt: skip
 
+    def test_what_is_sent_to_ones_own_published_port_comes_home_and_the_picture_shows_the_way_back(self, wired):
+        box, running = wired
+        gateway = views.wiring(box).gateway
+
+        picture = views.packet(box, f"{gateway}:18080", inside=True)
+
+        seen_inside = running.stop().lines[-1]
+        assert [(hop.where, hop.hook) for hop in picture.journey.hops] == [
+            ("inside", "output"), ("inside", "postrouting"), ("host", "prerouting"), ("host", "forward"),
+            ("host", "postrouting"), ("inside", "prerouting"), ("inside", "input"),
+        ]  # fmt: skip
+        assert picture.journey.hops[-1].before[0].partition(":")[0] == seen_inside == gateway
+
+    def test_what_the_host_sends_to_itself_passes_each_hook_once(self, wired):
+        box, _ = wired
+
+        hops = views.packet(box, "127.0.0.1:9").journey.hops
+
+        assert [(hop.where, hop.hook) for hop in hops] == [
+            ("host", "output"), ("host", "postrouting"), ("host", "prerouting"), ("host", "input"),
+        ]  # fmt: skip
+
     def test_a_datagram_is_followed_too(self, wired):
         box, _ = wired
 
@@ -167,6 +189,15 @@ class TestPacket:
         assert repr(one) == repr(other) and one.svg() == other.svg()
         assert one.journey.hops[0].before[0] in repr(views.Packet("packet", "", False, one.journey, exact=True))
         assert image(one).alternative == repr(one)
+
+
+def test_the_drawing_cuts_no_address_off_for_the_name_of_a_link():
+    ends = ("198.51.100.200:40000", "203.0.113.200:8080")
+    hop = Hop("host", "prerouting", "veth-of-a-guest", ends, (), ends)
+
+    words = image(views.Packet("guest", ends[1], True, Journey((hop,), "answered"), exact=True)).words()
+
+    assert [" → ".join(ends), "arrives by veth-of-a-guest"] == words[3:5]
 
 
 def _attribute(link, name):
