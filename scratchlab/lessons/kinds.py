@@ -158,7 +158,7 @@ def _machine() -> Kind | None:
     from scratchlab.vm import Machine
     from scratchlab.vm.ready import ready
 
-    with suppress(HostError, GoneError):
+    with suppress(HostError, GoneError, OSError):  # the last where the cache, in which a machine is written down, is read-only
         if ready():
             return _measured(Machine)
     return None
