@@ -4,6 +4,7 @@ from scratchlab.vm import accelerator, image, qemu, snapshot
 from scratchlab.vm.hardware import Hardware
 from scratchlab.vm.image import Image
 from scratchlab.vm.progress import Progress, silent
+from scratchlab.vm.recipe import default_machine
 
 
 def prepare(kind: str = "", progress: Progress = silent, fresh: bool = False) -> Image:
@@ -14,3 +15,12 @@ def prepare(kind: str = "", progress: Progress = silent, fresh: bool = False) ->
     snapshot.forget_older_library(program, hardware, made)
     snapshot.have(program, hardware, made, progress)
     return made
+
+
+def ready() -> bool:
+    """Whether all of it is here, so that `Machine.start()` builds nothing: for those who would rather do without than wait."""
+    machine = default_machine()
+    program, built = qemu.find(machine), image.find(machine)
+    if not program or not built:
+        return False
+    return snapshot.find(program, Hardware(machine, accelerator.choose(program, built)), built) is not None

@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+from tempfile import TemporaryDirectory
 
 from scratchlab import linux, stages
 from scratchlab.errors import KernelError
@@ -47,9 +48,9 @@ def file_behind_a_blocklist() -> bool:
 
 def mkdir_after_exec() -> bool:
     """Refuse mkdir, and execute a program that was built long before, and calls it."""
-    with Sandbox("experiment") as box:
+    with TemporaryDirectory() as place, Sandbox("experiment") as box:
         box.play([step(stages.seccomp, ["mkdir", "mkdirat"])])
-        return box.run("mkdir", "-p", "/tmp/scratchlab-no-such/directory").ok
+        return box.run("mkdir", f"{place}/new").ok
 
 
 def mkdir_after_a_kinder_filter() -> bool:
@@ -70,10 +71,11 @@ def mkdir_after_a_kinder_filter() -> bool:
 
 def ordinary_user_gives_up_files() -> bool:
     """An ordinary user without any capability restricts itself to one directory; then it writes elsewhere."""
-    with Sandbox("experiment") as box:
+    with TemporaryDirectory() as place, Sandbox("experiment") as box:
+        os.chmod(place, 0o777)
         box.play([step(stages.user, 1000), step(stages.no_new_privs), step(stages.landlock, write=["/dev/null"])])
-        done = box.run("sh", "-c", "echo > /dev/null && echo > /tmp/scratchlab-not-written")
-        return "cannot create /tmp" in done.err
+        done = box.run("sh", "-c", f"echo > /dev/null && echo > {place}/file")
+        return f"cannot create {place}" in done.err
 
 
 BELIEFS = {
