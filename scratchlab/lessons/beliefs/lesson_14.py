@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+from tempfile import TemporaryDirectory
 
 from scratchlab import linux, stages
 from scratchlab.errors import KernelError
@@ -47,9 +48,9 @@ def file_behind_a_blocklist() -> bool:
 
 def mkdir_after_exec() -> bool:
     """Refuse mkdir, and execute a program that was built long before, and calls it."""
-    with Sandbox("experiment") as box:
+    with TemporaryDirectory() as place, Sandbox("experiment") as box:
         box.play([step(stages.seccomp, ["mkdir", "mkdirat"])])
-        return box.run("mkdir", "-p", "/tmp/scratchlab-no-such/directory").ok
+        return box.run("mkdir", f"{place}/made").ok
 
 
 def mkdir_after_a_kinder_filter() -> bool:
