@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from itertools import permutations
+from pathlib import Path
 from typing import NamedTuple
 
 from scratchlab.attacks import weaknesses
@@ -45,10 +47,15 @@ class Orders(NamedTuple):
 
 def build(steps: Sequence[Step]) -> Built:
     """Build one order, and look at what came of it, from inside and from the host."""
+    with shared_host() as host:
+        return _built(steps, host)
+
+
+def _built(steps: Sequence[Step], host: Sandbox) -> Built:
     names = tuple(item.name for item in steps)
-    with shared_host() as host, Sandbox("order") as box:
+    with Sandbox("order") as box:
         box.play([step(weaknesses.stand_on, f"/proc/{host.pid}/ns/mnt")])
-        whose, before = namespaces_of(host.pid), host.snapshot().mounts
+        whose, before = namespaces_of(host.pid), _mounts_of(host)
         for done, item in enumerate(steps):
             try:
                 refuse_if_missing(item.stage, box.pid, whose)
@@ -56,8 +63,12 @@ def build(steps: Sequence[Step]) -> Built:
             except (StageError, KernelError) as error:
                 outcome = BY_KERNEL if isinstance(error, KernelError) else BY_US
                 return Built(names, done, outcome, str(error).splitlines()[0])
-        wrong = wrong_with(box) or ("something is mounted on the host" if host.snapshot().mounts != before else "")
+        wrong = wrong_with(box) or ("something is mounted on the host" if _mounts_of(host) != before else "")
         return Built(names, len(names), WRONG if wrong else WORKS, wrong)
+
+
+def _mounts_of(host: Sandbox) -> str:
+    return Path(f"/proc/{host.pid}/mountinfo").read_text()
 
 
 def wrong_with(box: Sandbox) -> str:
@@ -76,11 +87,17 @@ def every_order(steps: Sequence[Step]) -> Orders:
     """Build every order. One that begins like another that failed fails like that one, and is not built again."""
     failed: dict[tuple[str, ...], Built] = {}
     found = []
-    for order in permutations(steps):
-        names = tuple(item.name for item in order)
-        known = next((failed[names[:end]] for end in range(1, len(names) + 1) if names[:end] in failed), None)
-        one = known._replace(order=names) if known else build(order)
-        if not known and one.outcome in (BY_US, BY_KERNEL):
-            failed[names[: one.done + 1]] = one
-        found.append(one)
+    with ExitStack() as stack:
+        host = stack.enter_context(shared_host())
+        clean = _mounts_of(host)
+        for order in permutations(steps):
+            names = tuple(item.name for item in order)
+            known = next((failed[names[:end]] for end in range(1, len(names) + 1) if names[:end] in failed), None)
+            one = known._replace(order=names) if known else _built(order, host)
+            if not known and one.outcome in (BY_US, BY_KERNEL):
+                failed[names[: one.done + 1]] = one
+            if _mounts_of(host) != clean:
+                host = stack.enter_context(shared_host())
+                clean = _mounts_of(host)
+            found.append(one)
     return Orders(tuple(found))

@@ -55,7 +55,7 @@ def test_every_stage_appears_in_a_lesson():
 # -- terms ------------------------------------------------------------------------------------------------------------
 
 # Words of every day, until a lesson gives them another meaning.
-PLAIN_WORDS = {"shared", "wait"}
+PLAIN_WORDS = {"bridge", "lower", "shared", "upper", "wait"}
 
 
 def terms() -> dict[str, tuple[Path, int]]:
@@ -78,7 +78,7 @@ def uses(term: str, defined: Path, place: int) -> Iterator[str]:
     """Where a term is used too early. A lesson's first cell and its headings say what will be learned, and may; so may a
     paragraph that says in which lesson the term will be explained."""
     word = re.compile(rf"(?<![\w/-]){re.escape(term)}(s|es)?(?![\w/-])", re.IGNORECASE)
-    announced = re.compile(rf"\blessons? (\d+ and )?{int(defined.name[:2])}\b|\bnext lesson\b|^#")
+    announced = re.compile(rf"\blessons? (\d+ and )?{int(defined.name[:2])}\b|\bnext lesson\b|^#|^\*\*A question to take along")
     for path in NOTEBOOKS[: NOTEBOOKS.index(defined) + 1]:
         first = source(cells(path, "markdown")[0]).count("\n\n") + 1
         for paragraph in prose(path)[first : place if path == defined else None]:
