@@ -33,6 +33,7 @@ def need_jupyterlab() -> None:
 
 def serve(folder: Path, local: bool, port: int, browser: bool) -> None:
     """Serve a learner's folder until somebody ends us: with Ctrl-C, a signal, by closing the terminal, or in its menu."""
+    os.chdir(folder)  # where a terminal in JupyterLab begins
     os.environ.update(environment(local))  # for the server, and for the kernels and terminals that it starts
     from jupyterlab.labapp import LabApp
 

@@ -78,7 +78,7 @@ def _raw(session: Session) -> Iterator[None]:
 
     before = termios.tcgetattr(0)
     handler = signal.signal(signal.SIGWINCH, resized)
-    tty.setraw(0)
+    tty.setraw(0, termios.TCSADRAIN)  # and what was typed meanwhile is for the command
     try:
         yield
     finally:
