@@ -5,11 +5,12 @@ The real thing, with the real pip, is what `.ci/run` does before it can run this
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.checkout import HERE, Checkout
+from tests.checkout import HERE, LOGGED, Checkout
 
 
 @pytest.fixture
