@@ -29,9 +29,9 @@ _NOT_SHOWN = {"control groups", "working directory"}  # where a sandbox begins i
 _FOR_ALL = ('/scratchlab"', '/scratchlab/cgroup.subtree_control"', '/ip_forward"')
 
 _SYMBOLS = (
-    (r"\b(\w*fd)=\d+", r"\1=FD"),
-    (r"/proc/self/fd/\d+", "/proc/self/fd/FD"),
-    (r"\) = ([3-9]|\d\d+)$", ") = FD"),
+    (r"\b(\w*fd)=\d+", r"\1=N"),
+    (r"/proc/self/fd/\d+", "/proc/self/fd/N"),
+    (r"\) = ([3-9]|\d\d+)$", ") = N"),
     (r"(RULESET_VERSION\)) = .*", r"\1 = VERSION"),
     (r"\|REFER\b[A-Z_|]*", "|REFER|…"),  # newer kernels have more of these
     (r"0x1f{3}[0-9a-f]{7}", "ALL"),
@@ -58,10 +58,9 @@ def measure(names: Sequence[str], store: bool) -> list[str]:
         things = Things.of(str(place), neighbour.pid)
         listed = demonstrations(things)
         said = {name: _said(listed[name], things, neighbour.name) for name in names or listed}
-    changed = [name for name in said if not place_of(name).exists() or place_of(name).read_text() != said[name]]
-    if store:
-        for name in changed:
-            place_of(name).write_text(said[name])
+    changed = [name for name, text in said.items() if not place_of(name).exists() or place_of(name).read_text() != text]
+    for name in changed if store else []:
+        place_of(name).write_text(said[name])
     return changed
 
 
