@@ -7,8 +7,11 @@ import pytest
 from scratchlab import Sandbox, journal, stages, views
 from scratchlab.errors import InputError
 from scratchlab.linux import netlink, nftables
+from scratchlab.linux.netlink import Link
+from scratchlab.observe import Snapshot
 from scratchlab.observe.packet import Hop, Journey, parse_endpoint, parse_rules
 from scratchlab.stages.ports import Port
+from scratchlab.views.wiring import drawn
 from tests.conftest import eventually, needs, needs_root
 from tests.views.reading import image
 
@@ -64,6 +67,19 @@ def test_a_table_is_read_with_its_handles_and_hooks():
 
     assert found.rules == {4: 'iifname "veth-web" drop', 5: "ip daddr 10.0.0.1 accept"}
     assert found.hooks == {"guard": "prerouting"}
+
+
+def test_a_cable_whose_ends_have_the_same_number_is_drawn_to_the_host():
+    far = Link("veth-web", 2, "veth", "", True, 1500, "", peer=2)
+
+    picture = drawn(
+        "web",
+        Snapshot(1, namespaces={"net": 1}, links=(far._replace(name="eth0"),)),
+        Snapshot(2, namespaces={"net": 2}, links=(far,)),
+        [],
+    )
+
+    assert [end.name for end in picture.ends] == ["veth-web"]
 
 
 # -- the way of a packet ----------------------------------------------------------------------------------------------
