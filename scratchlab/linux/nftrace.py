@@ -26,6 +26,19 @@ _FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 _PORTS = (socket.IPPROTO_TCP, socket.IPPROTO_UDP)
 
 
+class _Header(NamedTuple):
+    """Where the header of one version of IP has what we want."""
+
+    family: socket.AddressFamily
+    length: int
+    protocol: int
+    ends: tuple[int, int]
+    width: int  # of an address
+
+
+_HEADERS = {4: _Header(socket.AF_INET, 20, 9, (12, 16), 4), 6: _Header(socket.AF_INET6, 40, 6, (8, 24), 16)}
+
+
 class Event(NamedTuple):
     """One rule that a marked packet matched, or one chain that it came to the end of."""
 
@@ -89,13 +102,19 @@ def _verdict(found: dict[int, bytes]) -> str:
 
 
 def _addresses(network: bytes, transport: bytes) -> tuple[str, str]:
-    """Where a packet comes from and goes to, out of its IPv4 header and the ports behind it.  ip(7)"""
-    if len(network) < 20 or network[0] >> 4 != 4:
+    """Where a packet comes from and goes to, out of its header and the ports behind it.  ip(7), ipv6(7)"""
+    layout = _HEADERS.get(network[0] >> 4 if network else 0)
+    if not layout or len(network) < layout.length:
         return "", ""
-    ends = [socket.inet_ntoa(network[at : at + 4]) for at in (12, 16)]
-    if network[9] in _PORTS and len(transport) >= 4:
-        ends = [f"{address}:{port}" for address, port in zip(ends, struct.unpack_from("!HH", transport), strict=True)]
+    ends = [socket.inet_ntop(layout.family, network[at : at + layout.width]) for at in layout.ends]
+    if network[layout.protocol] in _PORTS and len(transport) >= 4:
+        ends = [endpoint(address, port) for address, port in zip(ends, struct.unpack_from("!HH", transport), strict=True)]
     return ends[0], ends[1]
+
+
+def endpoint(address: str, port: int) -> str:
+    """An address with a port: 127.0.0.1:80, or [::1]:80."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from scratchlab.errors import HostError, InputError, KernelError
 from scratchlab.linux import netlink, nftables
-from scratchlab.linux.nftrace import Event, listening
+from scratchlab.linux.nftrace import Event, endpoint, listening
 from scratchlab.stages.stage import Target
 
 R = TypeVar("R")
@@ -70,14 +70,15 @@ def follow(target: Target, address: str, port: int, protocol: str = "tcp", insid
             "a packet is followed by rules of nftables, and this program may make none", "use sudo; apt install nftables"
         )
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    family, anywhere = (socket.AF_INET6, "::") if ":" in address else (socket.AF_INET, "0.0.0.0")
     apart = os.readlink(f"/proc/{target.pid}/ns/net") != os.readlink("/proc/self/ns/net")
     places: dict[str, Callable[[Callable[[], Any]], Any]] = {"host": _here}
     if apart:
         places["inside"] = lambda act: netlink.in_netns(target.pid, act)
     first = "inside" if inside and apart else "host"
     with ExitStack() as stack:
-        sender = stack.enter_context(places[first](lambda: socket.socket(socket.AF_INET, kind)))
-        sender.bind(("0.0.0.0", 0))
+        sender = stack.enter_context(places[first](lambda: socket.socket(family, kind)))
+        sender.bind((anywhere, 0))
         # By its port, our packet is told from all others on this machine; NAT keeps it where it can.
         marked = f"{protocol} sport {sender.getsockname()[1]}"
         traced = {where: stack.enter_context(_traced(target, where, go, marked)) for where, go in places.items()}
@@ -85,7 +86,7 @@ def follow(target: Target, address: str, port: int, protocol: str = "tcp", insid
         told = {where: tell() for where, tell in traced.items()}
     # There, and back: what was sent to the sender's own service comes home by the cable by which it left.
     order = [first, *(where for where in told if where != first), *([first] if apart else [])]
-    return Journey(tuple(hops_of(order, told, f"{address}:{port}")), outcome)
+    return Journey(tuple(hops_of(order, told, endpoint(address, port))), outcome)
 
 
 def _here(act: Callable[[], R]) -> R:
@@ -126,24 +127,24 @@ def _traced(target: Target, where: str, go: Callable[[Callable[[], Any]], Any], 
     comment = os.urandom(8).hex()
     table = f"{_TABLE}-{target.name}"
     if where == "host":  # the sandbox's own namespace takes its tables along when it goes
-        target.journal.will("nft_table", name=f"ip {table}", comment=comment)
+        target.journal.will("nft_table", name=f"inet {table}", comment=comment)
     with ExitStack() as stack:
         listener = listening()
         heard = go(listener.__enter__)  # there: a socket stays in the network that it was made in
         stack.push(listener.__exit__)
         go(lambda: nftables.run(_tracing_rules(table, comment, marked)))
-        stack.callback(lambda: go(lambda: nftables.remove_table(f"ip {table}", comment)))
+        stack.callback(lambda: go(lambda: nftables.remove_table(f"inet {table}", comment)))
         yield lambda: go(lambda: _told(heard()))
 
 
 def _tracing_rules(table: str, comment: str, marked: str) -> str:
-    lines = [f'create table ip {table} {{ comment "{comment}"; }}']
+    lines = [f'create table inet {table} {{ comment "{comment}"; }}']
     for hook in _HOOKS:
-        lines.append(f"add chain ip {table} {hook} {{ type filter hook {hook} priority 400; }}")
-        lines.append(f"add rule ip {table} {hook} counter")
+        lines.append(f"add chain inet {table} {hook} {{ type filter hook {hook} priority 400; }}")
+        lines.append(f"add rule inet {table} {hook} counter")
     for hook in ("prerouting", "output"):  # where a packet begins
-        lines.append(f"add chain ip {table} {_FIRST}{hook} {{ type filter hook {hook} priority -450; }}")
-        lines.append(f"add rule ip {table} {_FIRST}{hook} {marked} meta nftrace set 1")
+        lines.append(f"add chain inet {table} {_FIRST}{hook} {{ type filter hook {hook} priority -450; }}")
+        lines.append(f"add rule inet {table} {_FIRST}{hook} {marked} meta nftrace set 1")
     return "\n".join(lines)
 
 
@@ -204,8 +205,8 @@ def hops_of(order: Sequence[str], told: Mapping[str, Told], destination: str) ->
 
 def arrivals(events: Sequence[Event]) -> list[Event]:
     """The events of packets that came by a link, and were not sent from here."""
-    sent = {event.packet for event in events if event.chain == f"{_FIRST}output"}
-    return [event for event in events if event.packet not in sent]
+    own = {event.packet for event in events if event.chain == f"{_FIRST}output" or event.link_in == netlink.LOOPBACK}
+    return [event for event in events if event.packet not in own]
 
 
 def followed(events: Sequence[Event], at: Ends | None, destination: str) -> Iterator[Event]:
@@ -252,15 +253,16 @@ def _match(event: Event, told: Told) -> tuple[Match, ...]:
 
 
 def parse_endpoint(text: str) -> tuple[str, int, str]:
-    """Read ADDRESS:PORT[/tcp|/udp]. Raises InputError."""
+    """Read ADDRESS:PORT[/tcp|/udp], where an IPv6 address stands in brackets. Raises InputError."""
     place, _, protocol = text.partition("/")
     address, _, port = place.rpartition(":")
+    inner = address[1:-1] if address[:1] + address[-1:] == "[]" else ""
     try:
-        socket.inet_pton(socket.AF_INET, address)
+        socket.inet_pton(socket.AF_INET6 if inner else socket.AF_INET, inner or address)
     except (OSError, ValueError):
-        raise InputError(f"{text!r} is not an IPv4 address with a port", "write it as 127.0.0.1:8080") from None
+        raise InputError(f"{text!r} is not an address with a port", "write it as 127.0.0.1:8080 or [::1]:8080") from None
     if not (re.fullmatch("[0-9]{1,9}", port) and 1 <= int(port) <= 65535):
         raise InputError(f"{text!r}: {port!r} is not a port", "ports go from 1 to 65535")
     if protocol not in ("", "tcp", "udp"):
         raise InputError(f"{text!r}: {protocol!r} is neither tcp nor udp", "write it as 127.0.0.1:53/udp")
-    return address, int(port), protocol or "tcp"
+    return inner or address, int(port), protocol or "tcp"

@@ -87,8 +87,8 @@ class Packet(Picture):
 
     def _address(self, end: str) -> str:
         """An address with its port; the sender's is a star, for it is drawn anew each time."""
-        address, _, port = end.partition(":")
-        ours = self.journey.hops[0].before[0].partition(":")[2]
+        address, _, port = end.rpartition(":")
+        ours = self.journey.hops[0].before[0].rpartition(":")[2]
         return f"{address}:*" if port == ours and not self.exact else end
 
 

@@ -126,7 +126,8 @@ def drawn(name: str, inside: Snapshot, on_host: Snapshot, ports: Sequence[Port])
 
 def _far_end(link: Link, inside: Sequence[Link], on_host: Sequence[Link]) -> Link | None:
     """The host's end of a cable, unless both of its ends are inside."""
-    if link.kind != "veth" or any(_are_one_cable(link, other) for other in inside):
+    # A link may have its far end's number, and would then pass for its own far end.
+    if link.kind != "veth" or any(_are_one_cable(link, other) for other in inside if other is not link):
         return None
     return next((other for other in on_host if _are_one_cable(link, other)), None)
 

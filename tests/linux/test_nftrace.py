@@ -61,6 +61,15 @@ def test_a_packet_without_ports_has_addresses_alone() -> None:
     assert event and (event.source, event.destination) == ("127.0.0.1", "172.22.0.2")
 
 
+def test_a_packet_of_ipv6_is_read_too() -> None:
+    ends = socket.inet_pton(socket.AF_INET6, "fd00::2"), socket.inet_pton(socket.AF_INET6, "::1")
+    network = struct.pack("!IHBB", 6 << 28, 20, socket.IPPROTO_TCP, 64) + b"".join(ends)
+
+    event = parse_trace(message(attribute(8, network), attribute(9, struct.pack("!HH", 5000, 80)), family=1))
+
+    assert event and (event.source, event.destination) == ("[fd00::2]:5000", "[::1]:80")
+
+
 @pytest.mark.parametrize("length", range(len(message(*RULE))))
 def test_a_message_that_was_cut_is_read_as_far_as_it_goes(length: int) -> None:
     assert parse_trace(message(*RULE)[:length]) is None or length >= 20
@@ -72,7 +81,7 @@ def test_a_message_that_was_cut_is_read_as_far_as_it_goes(length: int) -> None:
         message(kind=10 << 8 | 15),
         message(b"\1\0\1\0"),
         message(b"\xff\xff\1\0"),
-        message(attribute(8, b"\x60" + bytes(39))),
+        message(attribute(8, b"\x50" + bytes(39))),
         b"\0" * 40,
     ],
 )

@@ -1,5 +1,6 @@
 """The wiring and the way of a packet, against what links, rules and listeners on both sides say."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,12 @@ import pytest
 from scratchlab import Sandbox, journal, stages, views
 from scratchlab.errors import InputError
 from scratchlab.linux import netlink, nftables
+from scratchlab.linux.netlink import Link
+from scratchlab.linux.nftrace import endpoint
+from scratchlab.observe import Snapshot
 from scratchlab.observe.packet import Hop, Journey, parse_endpoint, parse_rules
 from scratchlab.stages.ports import Port
+from scratchlab.views.wiring import drawn
 from tests.conftest import eventually, needs, needs_root
 from tests.views.reading import image
 
@@ -34,14 +39,30 @@ def wire(box, *more):
 
 @pytest.mark.parametrize(
     ("text", "endpoint"),
-    [("127.0.0.1:80", ("127.0.0.1", 80, "tcp")), ("10.0.0.1:53/udp", ("10.0.0.1", 53, "udp"))],
+    [
+        ("127.0.0.1:80", ("127.0.0.1", 80, "tcp")),
+        ("10.0.0.1:53/udp", ("10.0.0.1", 53, "udp")),
+        ("[::1]:80", ("::1", 80, "tcp")),
+    ],
 )
 def test_an_endpoint_is_read(text, endpoint):
     assert parse_endpoint(text) == endpoint
 
 
 @pytest.mark.parametrize(
-    "text", ["", "80", "localhost:80", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:99999", "1.1.1.1:80/sctp", "::1:80"]
+    "text",
+    [
+        "",
+        "80",
+        "localhost:80",
+        "127.0.0.1",
+        "127.0.0.1:0",
+        "127.0.0.1:99999",
+        "1.1.1.1:80/sctp",
+        "::1:80",
+        "[127.0.0.1]:80",
+        "[]:80",
+    ],
 )
 def test_what_is_no_endpoint_is_refused(text):
     with pytest.raises(InputError) as raised:
@@ -64,6 +85,19 @@ def test_a_table_is_read_with_its_handles_and_hooks():
 
     assert found.rules == {4: 'iifname "veth-web" drop', 5: "ip daddr 10.0.0.1 accept"}
     assert found.hooks == {"guard": "prerouting"}
+
+
+def test_a_cable_whose_ends_have_the_same_number_is_drawn_to_the_host():
+    far = Link("veth-web", 2, "veth", "", True, 1500, "", peer=2)
+
+    picture = drawn(
+        "web",
+        Snapshot(1, namespaces={"net": 1}, links=(far._replace(name="eth0"),)),
+        Snapshot(2, namespaces={"net": 2}, links=(far,)),
+        [],
+    )
+
+    assert [end.name for end in picture.ends] == ["veth-web"]
 
 
 # -- the way of a packet ----------------------------------------------------------------------------------------------
@@ -145,14 +179,27 @@ class TestPacket:
         ]  # fmt: skip
         assert picture.journey.hops[-1].before[0].partition(":")[0] == seen_inside == gateway
 
-    def test_what_the_host_sends_to_itself_passes_each_hook_once(self, wired):
+    @pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+    def test_what_the_host_sends_to_itself_passes_each_hook_once(self, wired, family, address):
+        box, _ = wired
+        with socket.create_server((address, 0), family=family) as server:
+            to = endpoint(address, server.getsockname()[1])
+
+            picture = views.packet(box, to)
+
+        assert picture.journey.outcome == "answered"
+        assert [(hop.where, hop.hook, hop.before[1]) for hop in picture.journey.hops] == [
+            ("host", "output", to), ("host", "postrouting", to), ("host", "prerouting", to), ("host", "input", to),
+        ]  # fmt: skip
+        assert f"→ {to}" in repr(picture) and ":* →" in repr(picture)
+
+    def test_no_rule_of_a_table_for_one_version_of_ip_sees_a_packet_of_the_other(self, wired):
         box, _ = wired
 
-        hops = views.packet(box, "127.0.0.1:9").journey.hops
+        picture = views.packet(box, "[::1]:18080")
 
-        assert [(hop.where, hop.hook) for hop in hops] == [
-            ("host", "output"), ("host", "postrouting"), ("host", "prerouting"), ("host", "input"),
-        ]  # fmt: skip
+        assert picture.journey.outcome == "refused"
+        assert [match for hop in picture.journey.hops for match in hop.matches] == []
 
     def test_a_datagram_is_followed_too(self, wired):
         box, _ = wired
