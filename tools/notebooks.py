@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from scratchlab.lessons import copies  # noqa: E402
-from scratchlab.lessons.notebook import Notebook, source, stored, tags  # noqa: E402
+from scratchlab.lessons.notebook import Notebook, sanitized, source, stored, tags  # noqa: E402
 from scratchlab.lessons.predict import UNATTENDED  # noqa: E402
 
 FOLDER = ROOT / "notebooks"
@@ -44,22 +44,13 @@ def executed(notebook: Notebook) -> Notebook:
     return json.loads(nbformat.writes(made))
 
 
-def sanitized(text: str) -> str:
-    """A stored notebook as nbval compares it: without what notebooks/sanitize.cfg says is no difference."""
-    from nbval.plugin import get_sanitize_patterns
-
-    for pattern, replacement in get_sanitize_patterns((FOLDER / "sanitize.cfg").read_text()):
-        text = re.sub(pattern, replacement, text)
-    return text
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Run notebooks, and store or compare."""
-    changed = []
+    changed, rules = [], (FOLDER / "sanitize.cfg").read_text()
     for path in found(arguments.names):
         before = path.read_text()
         after = stored(executed(json.loads(stored(json.loads(before)))))
-        if sanitized(after) != sanitized(before):
+        if sanitized(after, rules) != sanitized(before, rules):
             changed.append(path.name)
             if not arguments.check:
                 path.write_text(after)

@@ -4,6 +4,7 @@ A notebook is the JSON that nbformat(5) describes. What differs from run to run 
 """
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +16,8 @@ SOLUTION = "solution"  # the tag of a cell that gives an exercise's answer away
 # The kernels of a notebook: whoever proves a lesson says in which one; a learner's copy asks for a machine of its own.
 PLAIN = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 ROOT_VM = {"display_name": "Scratchlab (root VM)", "language": "python", "name": "scratchlab"}
+
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def stored(notebook: Notebook, kernel: dict[str, str] = PLAIN) -> str:
@@ -60,8 +63,18 @@ def _output(output: dict[str, Any], count: int | None) -> dict[str, Any]:
         return {"name": output["name"], "output_type": kind, "text": _lines(_text(output["text"]))}
     if kind == "error":
         return {key: output[key] for key in ("ename", "evalue", "output_type", "traceback")}
-    data = {key: value if key.endswith("json") else _lines(_text(value)) for key, value in output["data"].items()}
+    # A widget lives in the kernel that made it, which gives it a new number each time: the picture beside it is what stays.
+    data = {
+        key: value if key.endswith("json") else _lines(_text(value)) for key, value in output["data"].items() if key != _WIDGET
+    }
     return {"data": data, "metadata": {}, "output_type": kind} | ({"execution_count": count} if kind == "execute_result" else {})
+
+
+def sanitized(text: str, rules: str) -> str:
+    """A text as nbval compares it, by the rules of a file such as notebooks/sanitize.cfg."""
+    for pattern, replacement in re.findall(r"^regex: (.*)\nreplace: (.*)$", rules, re.MULTILINE):
+        text = re.sub(pattern, replacement, text)
+    return text
 
 
 def students(notebook: Notebook) -> Notebook:

@@ -1,6 +1,7 @@
 """Version 1's files by version 2's names: how the older files take a limit, and how they show it.  cgroups(7)
 
     cpu.max      20000 100000          cpu.cfs_quota_us 20000 and cpu.cfs_period_us 100000
+    cpu.weight   100                   cpu.shares 1024
     memory.max   67108864              memory.limit_in_bytes and memory.memsw.limit_in_bytes (memory and swap together)
     pids.max     64                    pids.max 64
     io.max       254:0 rbps=1048576    blkio.throttle.read_bps_device 254:0 1048576
@@ -17,6 +18,9 @@ Writes = list[tuple[str, str]]  # files and what to write, in this order
 
 # Version 1 says "no limit" as the largest number of whole pages, and takes -1.
 _NO_LIMIT = (1 << 63) - (1 << 16)
+
+# What a group has that nobody has given a weight: the one number in version 2, the other in version 1.
+_WEIGHT, _SHARES = 100, 1024
 
 _MEMSW = "memory.memsw.limit_in_bytes"
 _THROTTLE = {
@@ -49,6 +53,7 @@ def files(knob: str) -> list[str]:
 
 _FILES = {
     "cpu.max": ["cpu.cfs_quota_us", "cpu.cfs_period_us"],
+    "cpu.weight": ["cpu.shares"],
     "memory.max": ["memory.limit_in_bytes"],
     "memory.events": ["memory.oom_control"],
     "io.max": list(_THROTTLE.values()),
@@ -62,6 +67,10 @@ _FILES = {
 def _cpu(value: str, _read: Read) -> Writes:
     quota, period = value.split()
     return [("cpu.cfs_period_us", period), ("cpu.cfs_quota_us", quota.replace("max", "-1"))]
+
+
+def _cpu_weight(value: str, _read: Read) -> Writes:
+    return [("cpu.shares", str(max(2, round(int(value) * _SHARES / _WEIGHT))))]
 
 
 def _memory(value: str, read: Read) -> Writes:
@@ -83,6 +92,7 @@ def _io(value: str, _read: Read) -> Writes:
 
 _TO: dict[str, Callable[[str, Read], Writes]] = {
     "cpu.max": _cpu,
+    "cpu.weight": _cpu_weight,
     "memory.max": _memory,
     "io.max": _io,
 }
@@ -94,6 +104,11 @@ _TO: dict[str, Callable[[str, Read], Writes]] = {
 def _cpu_max(read: Read) -> str:
     quota = read("cpu.cfs_quota_us")
     return f"{quota.replace('-1', 'max')} {read('cpu.cfs_period_us')}" if quota else ""
+
+
+def _weight(read: Read) -> str:
+    shares = read("cpu.shares")
+    return str(max(1, round(int(shares) * _WEIGHT / _SHARES))) if shares else ""
 
 
 def _cpu_stat(read: Read) -> str:
@@ -130,6 +145,7 @@ def _io_stat(read: Read) -> str:
 
 _FROM: dict[str, Callable[[Read], str]] = {
     "cpu.max": _cpu_max,
+    "cpu.weight": _weight,
     "cpu.stat": _cpu_stat,
     "memory.max": _memory_max,
     "memory.current": lambda read: read("memory.usage_in_bytes"),

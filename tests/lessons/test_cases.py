@@ -10,11 +10,13 @@ from scratchlab import Sandbox, stages, views
 from scratchlab.attacks import is_disposable
 from scratchlab.errors import HostError
 from scratchlab.lessons import Lesson
+from scratchlab.lessons.notebook import sanitized
 from scratchlab.linux import cgroupfs
 from scratchlab.stages import step
 from scratchlab.views.limits import HERE
 from tests.conftest import needs_root
-from tools.notebooks import sanitized
+
+RULES = (Path(__file__).resolve().parent.parent.parent / "notebooks" / "sanitize.cfg").read_text()
 
 
 def of_version_2(controller):
@@ -49,8 +51,8 @@ def test_the_sanitizer_takes_the_mark_out_and_leaves_all_that_was_said():
     one = "version 1   True    ← this machine\nversion 2   False"
     other = "version 1   True\nversion 2   False   ← this machine"
 
-    assert sanitized(one) == sanitized(other) == "version 1   True\nversion 2   False"
-    assert sanitized(one) != sanitized(other.replace("False", "True"))
+    assert sanitized(one, RULES) == sanitized(other, RULES) == "version 1   True\nversion 2   False"
+    assert sanitized(one, RULES) != sanitized(other.replace("False", "True"), RULES)
 
 
 @needs_root

@@ -20,6 +20,7 @@ from tests.linux.groups import NAME, TREES, fork_and, group, process, until
     ("tree", "knob", "values"),
     [
         ("cpu", "cpu.max", ["20000 100000", "5000 10000", "max 100000"]),
+        ("cpu", "cpu.weight", ["100", "1", "10", "120", "10000"]),
         ("memory", "memory.max", ["1073741824", "67108864", "2147483648", "max"]),
         ("pids", "pids.max", ["7", "max"]),
     ],
@@ -125,6 +126,8 @@ def files(**texts: str) -> Callable[[str], str]:
     [
         ("cpu.max", "20000 100000", [("cpu.cfs_period_us", "100000"), ("cpu.cfs_quota_us", "20000")]),
         ("cpu.max", "max 100000", [("cpu.cfs_period_us", "100000"), ("cpu.cfs_quota_us", "-1")]),
+        ("cpu.weight", "10", [("cpu.shares", "102")]),
+        ("cpu.weight", "1", [("cpu.shares", "10")]),
         ("pids.max", "7", [("pids.max", "7")]),
         ("memory.max", "4096", [("memory.limit_in_bytes", "4096")]),
         ("io.max", "8:0 rbps=5 wiops=max", [
@@ -146,6 +149,8 @@ def test_the_sum_of_memory_and_swap_is_raised_first_and_lowered_last(now: str, f
     [
         ("cpu.max", {"cpu_cfs_quota_us": "-1", "cpu_cfs_period_us": "100000"}, "max 100000"),
         ("cpu.max", {}, ""),
+        ("cpu.weight", {"cpu_shares": "1024"}, "100"),
+        ("cpu.weight", {}, ""),
         ("cpu.stat", {"cpu_stat": "nr_throttled 2\nthrottled_time 7000"}, "nr_throttled 2\nthrottled_usec 7"),
         ("memory.max", {"memory_limit_in_bytes": "9223372036854771712"}, "max"),
         ("memory.events", {"memory_oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 3"}, "oom_kill 3"),

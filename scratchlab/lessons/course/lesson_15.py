@@ -22,7 +22,7 @@ SWITCH = "/proc/sys/kernel/core_pattern"
 
 
 def covered(answer: Answer) -> Facts:
-    """Let the answer cover what it should in a box of its own, and look at what can be read and written there."""
+    """Let the answer cover what it should in a box, and look at what can be read and written there."""
 
     def act() -> None:
         answer()
