@@ -117,7 +117,7 @@ APART = (step(stages.unshare_net), step(stages.unshare_mount), step(stages.priva
 
 OUTLINE = Outline(
     "Cutting root's powers: capabilities",
-    40,
+    45,
     points={
         "start": APART,
         # Where set-user-ID bits count: the stage `tmpfs` switches them off, as a container would.
