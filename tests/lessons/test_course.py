@@ -1,5 +1,6 @@
 """The whole course: a broken stage makes its lesson go red, every stage has a lesson, and nothing is used before it is said."""
 
+import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
