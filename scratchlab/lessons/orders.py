@@ -1,18 +1,19 @@
-"""Which orders of some steps work: each is built for real, in a sandbox on a host to throw away."""
+"""Which orders of some steps work: each is built for real, by a process of its own on a host to throw away."""
 
+import json
+import os
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Sequence
 from itertools import permutations
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TextIO
 
-from scratchlab.attacks import weaknesses
-from scratchlab.errors import KernelError, ScratchlabError, StageError
+from scratchlab import linux
+from scratchlab.errors import KernelError, StageError
+from scratchlab.lessons.experiments import in_child
 from scratchlab.lessons.hosts import shared_host
-from scratchlab.sandbox import Sandbox
-from scratchlab.stages import Step, step
-from scratchlab.stages.stage import namespaces_of, refuse_if_missing
+from scratchlab.linux.proc import MountPoint, parse_mountinfo
+from scratchlab.stages import STAGES, Step, about, step
+from scratchlab.stages.stage import perform
 
 WORKS, WRONG, BY_US, BY_KERNEL = "works", "built, but wrong", "refused by the library", "refused by the kernel"
 
@@ -47,57 +48,85 @@ class Orders(NamedTuple):
 
 def build(steps: Sequence[Step]) -> Built:
     """Build one order, and look at what came of it, from inside and from the host."""
-    with shared_host() as host:
-        return _built(steps, host)
-
-
-def _built(steps: Sequence[Step], host: Sandbox) -> Built:
-    names = tuple(item.name for item in steps)
-    with Sandbox("order") as box:
-        box.play([step(weaknesses.stand_on, f"/proc/{host.pid}/ns/mnt")])
-        whose, before = namespaces_of(host.pid), _mounts_of(host)
-        for done, item in enumerate(steps):
-            try:
-                refuse_if_missing(item.stage, box.pid, whose)
-                box.play([item])
-            except (StageError, KernelError) as error:
-                outcome = BY_KERNEL if isinstance(error, KernelError) else BY_US
-                return Built(names, done, outcome, str(error).splitlines()[0])
-        wrong = wrong_with(box) or ("something is mounted on the host" if _mounts_of(host) != before else "")
-        return Built(names, len(names), WRONG if wrong else WORKS, wrong)
-
-
-def _mounts_of(host: Sandbox) -> str:
-    return Path(f"/proc/{host.pid}/mountinfo").read_text()
-
-
-def wrong_with(box: Sandbox) -> str:
-    """What a container's process list ought not to be, or ""."""
-    try:
-        pids = box.run("ls", "/proc").out.split()
-    except ScratchlabError as error:
-        return str(error).splitlines()[0]
-    own = [pid for pid in pids if pid.isdigit()]
-    if not own:
-        return "/proc is empty inside"
-    return "" if len(own) <= 2 and "1" in own else "/proc shows the host's processes inside"
+    return _tried(steps, [tuple(range(len(steps)))])[0]
 
 
 def every_order(steps: Sequence[Step]) -> Orders:
     """Build every order. One that begins like another that failed fails like that one, and is not built again."""
-    failed: dict[tuple[str, ...], Built] = {}
+    return Orders(tuple(_tried(steps, list(permutations(range(len(steps)))))))
+
+
+def _tried(steps: Sequence[Step], orders: list[tuple[int, ...]]) -> list[Built]:
+    packed = [[item.name, list(item.args)] for item in steps]
+    with shared_host() as host:
+        found = host.play([step(_try_each, packed, orders)])[0]["value"]
+    failed = {tuple(order[: done + 1]): (done, outcome, why) for order, done, outcome, why in found if done < len(steps)}
+    whole = {tuple(order): (done, outcome, why) for order, done, outcome, why in found}
+    names = [item.name for item in steps]
+    return [
+        Built(tuple(names[each] for each in order), *(whole.get(order) or failed[_prefix(order, failed)])) for order in orders
+    ]
+
+
+def _prefix(order: tuple[int, ...], failed: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+    """How an order begins that was seen to fail, or ()."""
+    return next((known for known in failed if order[: len(known)] == known), ())
+
+
+# -- on the host to throw away ----------------------------------------------------------------------------------------
+
+
+def _try_each(packed: list[tuple[str, list[Any]]], orders: list[list[int]]) -> list[tuple[list[int], int, str, str]]:
+    """Those orders that had to be built, each with how far it came."""
+    steps = [Step(STAGES[name], tuple(args)) for name, args in packed]
+    failed: set[tuple[int, ...]] = set()
     found = []
-    with ExitStack() as stack:
-        host = stack.enter_context(shared_host())
-        clean = _mounts_of(host)
-        for order in permutations(steps):
-            names = tuple(item.name for item in order)
-            known = next((failed[names[:end]] for end in range(1, len(names) + 1) if names[:end] in failed), None)
-            one = known._replace(order=names) if known else _built(order, host)
-            if not known and one.outcome in (BY_US, BY_KERNEL):
-                failed[names[: one.done + 1]] = one
-            if _mounts_of(host) != clean:
-                host = stack.enter_context(shared_host())
-                clean = _mounts_of(host)
-            found.append(one)
-    return Orders(tuple(found))
+    # Open all the time: what comes to be mounted on /proc by mistake would hide it.
+    with open("/proc/self/mountinfo") as mountinfo:
+        for order in orders:
+            if not _prefix(tuple(order), failed):
+                done, outcome, why = _try([steps[number] for number in order], mountinfo)
+                found.append((order, done, outcome, why))
+                failed |= {tuple(order[: done + 1])} if done < len(order) else set()
+    return found
+
+
+def _try(order: list[Step], mountinfo: TextIO) -> tuple[int, str, str]:
+    before = _mounts(mountinfo)
+    reader, writer = os.pipe()
+    in_child(lambda: os.write(writer, json.dumps(_build(order)).encode()) * 0)
+    os.close(writer)
+    with open(reader) as stream:
+        done, outcome, why = json.load(stream)
+    arrived = [mount.target for mount in _mounts(mountinfo) if mount not in before]
+    for target in reversed(arrived):  # the next one finds the host as it was
+        linux.umount2(target, linux.Umount.DETACH)
+    return (done, WRONG, "something is mounted on the host") if outcome == WORKS and arrived else (done, outcome, why)
+
+
+def _mounts(mountinfo: TextIO) -> list[MountPoint]:
+    mountinfo.seek(0)
+    return parse_mountinfo(mountinfo.read())
+
+
+def _build(order: list[Step]) -> tuple[int, str, str]:
+    """Do the steps in this process, by the library's own rule: none of them before the unshare that keeps the host out of it."""
+    apart: set[str] = set()
+    for done, item in enumerate(order):
+        if set(about(item.stage).needs) - apart:
+            return done, BY_US, f"{item.name} would act on the whole machine"
+        try:
+            perform(item)
+        except (StageError, KernelError) as error:
+            return done, BY_KERNEL if isinstance(error, KernelError) else BY_US, str(error).splitlines()[0]
+        apart.add(item.name.removeprefix("unshare_").replace("mount", "mnt"))
+    wrong = _wrong_with_proc()
+    return len(order), WRONG if wrong else WORKS, wrong
+
+
+def _wrong_with_proc() -> str:
+    """What a container's process list ought not to be, or ""."""
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    if not pids:
+        return "/proc is empty inside"
+    return "" if pids == [os.getpid()] == [1] else "/proc shows the host's processes inside"

@@ -38,12 +38,12 @@ def code(path: Path) -> str:
 
 
 def lessons_of(stage: str) -> list[Path]:
-    """The lessons that show a stage's source; or where none does, those that apply it."""
+    """The lessons that show a stage's source; or where none does, the first that applies it."""
     shown, used = (
         [path for path in NOTEBOOKS if re.search(pattern, code(path))]
         for pattern in (rf"show\(stages\.{stage}\)", rf"\bstages\.{stage}\b")
     )
-    return shown or used
+    return shown or used[:1]
 
 
 # -- on a machine of its own -------------------------------------------------------------------------------------------
