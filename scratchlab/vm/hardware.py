@@ -65,6 +65,7 @@ class Start:
     saves: bool = False  # whether what it writes to disk and memory is kept, for a snapshot to be taken
     kernel: Path | None = None
     initrd: Path | None = None
+    more: str = ""  # words for the kernel's command line
     incoming: bool = False  # whether its state comes from a snapshot
 
 
@@ -85,7 +86,14 @@ def words(hardware: Hardware, start: Start, open_network: bool, console: str) ->
             f"memory-backend-file,id=ram,mem-path={_escaped(start.ram)},size={hardware.memory}M,share={shared}",
         ]
     if start.kernel:
-        command += ["-kernel", str(start.kernel), "-initrd", str(start.initrd), "-append", hardware.append]
+        command += [
+            "-kernel",
+            str(start.kernel),
+            "-initrd",
+            str(start.initrd),
+            "-append",
+            f"{hardware.append} {start.more}".strip(),
+        ]
     if start.incoming:
         command += ["-incoming", "defer"]
     return command + _devices(start, open_network)

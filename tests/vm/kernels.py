@@ -2,9 +2,8 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from queue import Empty
 from typing import Any, NamedTuple
 
 from jupyter_client import KernelManager
@@ -75,13 +74,9 @@ class Kernel:
                 return number
 
     def interrupt(self, number: str) -> dict[str, Any]:
-        """Interrupt a cell as a person does: again, if nothing happens. Gives its answer."""
-        # ipykernel loses an interrupt that finds it at its own work for the cell, such as sending what was printed.
-        for _ in range(20):
-            self.manager.interrupt_kernel()
-            with suppress(Empty):
-                return self.end(number, 3)
-        raise TimeoutError
+        """Interrupt a cell. Gives its answer."""
+        self.manager.interrupt_kernel()
+        return self.end(number)
 
     def end(self, number: str, patience: float = 60) -> dict[str, Any]:
         """The answer to a cell that was begun. Raises Empty if there is none for so long."""

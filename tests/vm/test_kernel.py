@@ -73,6 +73,12 @@ def test_an_interrupt_ends_a_cell_and_not_the_kernel(common: Kernel) -> None:
     assert common.cell("kept").text == "1"
 
 
+def test_no_interrupt_comes_too_early_for_a_cell_that_goes_to_sleep(common: Kernel) -> None:
+    for _ in range(30):
+        number = common.begin("import time; time.sleep(1000)")
+        assert common.interrupt(number)["ename"] == "KeyboardInterrupt"
+
+
 def test_a_signal_of_the_terminal_is_none_of_the_kernels_business(common: Kernel) -> None:
     common.manager.signal_kernel(signal.SIGINT)
 

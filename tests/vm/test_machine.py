@@ -1,5 +1,6 @@
 """A machine: commands run in it as on any other, it is ours alone, and no other one is like it."""
 
+import platform
 import signal
 import socket
 import subprocess
@@ -11,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from scratchlab.errors import GoneError, HostError, InputError, KernelError
-from scratchlab.vm import Machine, library
+from scratchlab.vm import Machine, hardware, image, library, qemu, snapshot
 from scratchlab.vm.guest import frames
 from scratchlab.vm.link import Guest
-from tests.conftest import eventually
+from tests.conftest import eventually, only_where
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -151,6 +152,17 @@ def test_no_machine_repeats_the_random_numbers_of_another(built: None) -> None:
 def test_the_clock_of_a_machine_is_ours(machine: Machine) -> None:
     # One second of latitude for a busy computer; a clock that had stopped with the snapshot would be minutes behind.
     assert abs(float(machine.run(["date", "+%s.%N"]).out) - time.time()) < 1
+
+
+@only_where(platform.machine() == "x86_64", "other processors say how fast they count")
+def test_a_machine_that_measured_its_clock_wrong_boots_again(
+    built: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "_APPEND", f"{hardware._APPEND} tsc_early_khz=500000")
+    found, steps = image.have(), []
+    snapshot._fill(tmp_path, qemu.have(found.machine), hardware.Hardware(), found, lambda step, *_: steps.append(step))
+
+    assert steps == ["first boot", "warming up", "first boot", "warming up", "saving"]
 
 
 def test_there_is_no_way_out_unless_one_is_opened(built: None, shared: Machine) -> None:

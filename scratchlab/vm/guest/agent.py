@@ -6,6 +6,8 @@ The control line is a virtio serial port, whose other end is QEMU's own standard
                                                  <-  {"event": "ready"}                    a snapshot is taken now
     {"do": "warm"}                               ->                                        run each tool once
                                                  <-  {"event": "warm"}
+    {"do": "clock"}                              ->                                        does it run as fast as the host's?
+                                                 <-  {"event": "clock", "seconds": 17.4, "mhz": 2594.8}
     {"do": "start", "key": "…", "time": 1.5e9,
      "seed": "hex", "resolver": ""}              ->                                        another machine from here on
                                                  <-  {"event": "started", "library": "…"}  the hash of the library here
@@ -93,6 +95,11 @@ class Agent:
         subprocess.run(["sh", str(Path(__file__).with_name("warm.sh"))], check=False)
         self._say(event="warm")
 
+    def clock(self) -> None:
+        """Say how long this machine runs by its own clock, and how fast it believes its processor to count."""
+        mhz = [line.split(":")[1] for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("cpu MHz")]
+        self._say(event="clock", seconds=time.monotonic(), mhz=float(mhz[0]) if mhz else 0.0)
+
     def start(self, key: str, time: float, seed: str, resolver: str = "") -> None:
         """Become a machine of its own: no two that are restored from one snapshot may be alike."""
         set_clock(time)
@@ -135,6 +142,7 @@ class Agent:
 
 _VERBS: dict[str, Callable[..., None]] = {
     "warm": Agent.warm,
+    "clock": Agent.clock,
     "start": Agent.start,
     "kernel": Agent.kernel,
     "power-off": Agent.power_off,
