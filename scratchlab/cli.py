@@ -42,10 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words:
         parser().print_help(sys.stderr)
         return 2
-    parsed = _parse_apart(words) if words[0] in _APART else parser().parse_args(words)
-    command: Command = parsed.act
+    given = parsed(words)
+    command: Command = given.act
     try:
-        status = command(parsed)
+        status = command(given)
         sys.stdout.flush()  # here, where it can still fail in words
         return status
     except ScratchlabError as error:
@@ -109,6 +109,11 @@ def parser() -> argparse.ArgumentParser:
     tour = _add(add, "tour", commands.tour, "build a container step by step, and show what each step changes")
     tour.add_argument("rootfs", metavar="ROOTFS")
     return top
+
+
+def parsed(words: Sequence[str]) -> argparse.Namespace:
+    """What the words of a command ask for. Wrong ones end the program with status 2."""
+    return _parse_apart(words) if words[0] in _APART else parser().parse_args(words)
 
 
 def _parse_apart(words: Sequence[str]) -> argparse.Namespace:

@@ -93,7 +93,7 @@ def _changes(name: str) -> list[str]:
     if not texts:
         return [f"Not measured yet: it needs {NOT_HERE[name]}, which the machine that measures for these pages does not have."]
     versions = {"v1": "With control groups of version 1:", "v2": "With control groups of version 2:"}
-    parts = ["Measured, and measured again by the tests. What differs from run to run is a symbol: PID, FD."]
+    parts = ["Measured, and measured again by the tests. What differs from run to run is a symbol: PID, N."]
     for version, text in texts.items():
         parts += [versions.get(version, ""), fenced(text)]
     return parts

@@ -117,8 +117,7 @@ def test_the_commands_that_are_only_shown_are_taken_by_the_command_line(page: Pa
     for line in "".join(blocks(page, "sh")).splitlines():
         words = [word for word in shlex.split(line, comments=True) if word != "sudo"]
         if words[0] == "scratchlab":
-            apart = {"vm": cli._vm_arguments, "kernel": cli._kernel_arguments}
-            apart.get(words[1], lambda words: cli.parser().parse_args(words))(words[1:])
+            cli.parsed(words[1:])
         else:
             assert words[0] == ".venv/bin/python" or shutil.which(words[0], path=f"{os.environ['PATH']}:/usr/sbin"), line
 

@@ -1,6 +1,5 @@
 """The documentation: it builds offline without a warning, no link in it is dead, and what it says was measured here."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,12 +12,8 @@ import pytest
 from scratchlab.attacks import ATTACKS
 from scratchlab.lessons import numbers, outline
 from scratchlab.stages import STAGES, about
+from tests.command_line import ROOT
 from tests.conftest import needs_root
-
-ROOT = Path(__file__).resolve().parent.parent
-DOCS = ROOT / "docs"
-
-pytest.importorskip("myst_nb", reason="needs Sphinx and MyST-NB: run as `sudo ./lab test`")
 
 
 class Page(HTMLParser):
@@ -48,22 +43,8 @@ class Page(HTMLParser):
 
     @property
     def said(self) -> str:
-        """What a reader sees, in one line."""
-        return " ".join(" ".join(self.words).split())
-
-
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pages, built in a network namespace without any link: whatever would be fetched, fails."""
-    folder = tmp_path_factory.mktemp("docs")
-    offline = ["unshare", "--net"] if os.geteuid() == 0 else []
-    done = subprocess.run(
-        [*offline, sys.executable, str(ROOT / "tools/docs.py"), "build", str(folder)],
-        capture_output=True, text=True, check=False, timeout=600, cwd="/",
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    assert done.stdout == f"{folder}/html/index.html\n"
-    return folder / "html"
+        """What a reader sees, in one line, with plain quotation marks."""
+        return " ".join(" ".join(self.words).split()).translate(str.maketrans("“”‘’", "\"\"''"))
 
 
 @pytest.fixture(scope="session")
@@ -125,15 +106,11 @@ def test_a_lesson_is_on_the_front_page_with_its_minutes_and_has_its_outputs(page
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_has_a_page_with_its_notations_and_its_source(pages: dict[Path, Page], name: str) -> None:
-    said = page(pages, f"stages/{name}").said.replace(" ", "")
-    stage = STAGES[name]
+    said, known = page(pages, f"stages/{name}").said.replace(" ", ""), about(STAGES[name])
 
-    for words in (about(stage).shell, about(stage).engine, *about(stage).man, f"def {name}(", str(stage.__doc__).split("\n")[0]):
-        assert "".join(words.split()).replace("`", "").replace('"', "") in said.translate(str.maketrans("", "", '“”"'))
-    assert (
-        f"stages/{name}.html" in " ".join(page(pages, "stages/index").links)
-        or f"{name}.html" in page(pages, "stages/index").links
-    )
+    for words in (known.shell, known.engine, *known.man, f"def {name}(", str(STAGES[name].__doc__).partition("\n")[0]):
+        assert "".join(words.replace("`", "").split()) in said
+    assert f"{name}.html" in page(pages, "stages/index").links
 
 
 @pytest.mark.parametrize("name", ATTACKS)
