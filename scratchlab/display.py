@@ -6,6 +6,8 @@ nothing pays nothing for them.
 
 from functools import singledispatch
 
+UNATTENDED = "SCRATCHLAB_UNATTENDED"  # in the environment: nobody is there to look or to answer
+
 
 @singledispatch
 def html(value: object) -> str | None:

@@ -5,9 +5,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from scratchlab.display import UNATTENDED as UNATTENDED
 from scratchlab.errors import InputError
-
-UNATTENDED = "SCRATCHLAB_UNATTENDED"
 
 Told = Callable[[bool], object]  # hears whether a guess was right
 

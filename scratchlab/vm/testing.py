@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from scratchlab.display import UNATTENDED
 from scratchlab.errors import InputError, ScratchlabError
-from scratchlab.lessons.predict import UNATTENDED
 from scratchlab.vm.conversation import Ending, ending_of
 from scratchlab.vm.guest import frames
 from scratchlab.vm.machine import Machine
