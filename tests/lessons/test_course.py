@@ -28,9 +28,9 @@ whole_course = only_where(NUMBERS == WHOLE, f"needs all lessons: {', '.join(sort
 
 
 def prose(path: Path) -> list[str]:
-    """The paragraphs of a notebook, in order, each on one line."""
+    """The paragraphs of a notebook, in order, each on one line; what is indented is quoted, and no prose."""
     text = "\n\n".join(source(cell) for cell in cells(path, "markdown"))
-    return [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+    return ["" if paragraph.startswith("    ") else " ".join(paragraph.split()) for paragraph in text.split("\n\n")]
 
 
 # -- broken stages ----------------------------------------------------------------------------------------------------
