@@ -9,11 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
+
 from tests.conftest import eventually
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRATCHLAB = (sys.executable, "-m", "scratchlab.cli")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+
+# Where this Python has what we depend on: its own directory for that, or one that PYTHONPATH names.
+SITE = Path(cloudpickle.__file__).parents[1]
 
 # The same as another user, who could perhaps not even read this checkout: so all of it is read before.
 BECOME_NOBODY = """

@@ -11,14 +11,13 @@ import shutil
 import stat
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.command_line import ENVIRONMENT, ROOT, Result, _ended
+from tests.command_line import ENVIRONMENT, ROOT, SITE, Result, _ended
 from tests.conftest import eventually
 
 UID = 54_321  # in no passwd(5) but ours
@@ -62,7 +61,7 @@ class Ordinary(NamedTuple):
         granted = "granted" if self.ranges else "none"
         binds = [
             (sys.base_prefix, f"{self.home}/python"),
-            (sysconfig.get_path("purelib"), f"{self.home}/site"),
+            (str(SITE), f"{self.home}/site"),
             (str(ROOT / "scratchlab"), f"{self.home}/lib/scratchlab"),
             (f"{self.home}/passwd", "/etc/passwd"),
             *((f"{self.home}/{granted}", f"/etc/{name}") for name in ("subuid", "subgid") if Path("/etc", name).exists()),

@@ -2,12 +2,11 @@
 
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
 
-from tests.command_line import ROOT, Result, scratchlab
+from tests.command_line import ROOT, SITE, Result, scratchlab
 from tests.conftest import needs_root
 from tests.ordinary import PYTHON, Ordinary
 
@@ -21,7 +20,7 @@ def nested(rootfs: Path, inner: Path, outer: tuple[str, ...], *words: object) ->
     brought = {
         sys.base_prefix: "/opt/python",
         ROOT / "scratchlab": "/opt/lib/scratchlab",
-        sysconfig.get_path("purelib"): "/opt/site",
+        str(SITE): "/opt/site",
     }
     volumes = [word for source, place in brought.items() for word in ("-v", f"{source}:{place}:ro")]
     paths = ("-e", "PYTHONPATH=/opt/lib:/opt/site", "-e", "LD_LIBRARY_PATH=/opt/python/lib")

@@ -6,7 +6,7 @@ from pathlib import Path
 # mitigations=off and what follows make an emulated boot quicker: a guest is nobody's but its one user's. A test or an attack
 # that may only run where nothing can be lost looks for scratchlab.disposable=1 in /proc/cmdline.
 _APPEND = (
-    "quiet loglevel=3 panic=-1 oops=panic mitigations=off nokaslr audit=0 apparmor=0 lsm=landlock cryptomgr.notests "
+    "quiet loglevel=3 panic=-1 oops=panic mitigations=off nokaslr apparmor=0 lsm=landlock cryptomgr.notests "
     "rcupdate.rcu_expedited=1 scratchlab.disposable=1 console={console}"
 )
 

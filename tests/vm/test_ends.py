@@ -18,8 +18,8 @@ from scratchlab.errors import GoneError
 from scratchlab.vm import Machine, cache, image, library, qemu, registry, snapshot
 from scratchlab.vm.hardware import Hardware
 from tests.command_line import ENVIRONMENT, said
-from tests.conftest import eventually, needs
-from tests.vm.machines import NOT_SLOW, SLOW, qemus
+from tests.conftest import eventually
+from tests.vm.machines import qemus
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -183,7 +183,7 @@ def test_a_build_takes_the_snapshot_again_when_the_library_is_another_one(own_ca
     assert json.loads(path.read_text())["library"] == library.library_hash()
 
 
-@pytest.mark.parametrize("name", ["ram", "snapshot.json"])
+@pytest.mark.parametrize("name", ["ram", "state", "disk", "snapshot.json"])
 def test_a_snapshot_that_was_cut_short_is_not_even_tried(own_cache: Path, name: str) -> None:
     assert _snapshot()
 
@@ -215,9 +215,9 @@ def test_a_snapshot_of_another_qemu_or_for_another_machine_is_not_even_tried(bui
 # -- many -------------------------------------------------------------------------------------------------------------
 
 
-def many(count: int) -> None:
-    with ThreadPoolExecutor(count) as pool:
-        machines = list(pool.map(lambda _: Machine.start(), range(count)))
+def test_twenty_machines_start_at_once_and_no_two_are_alike(built: None) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        machines = list(pool.map(lambda _: Machine.start(), range(20)))
         try:
             said = list(pool.map(lambda machine: machine.run(["cat", "/proc/sys/kernel/random/uuid"]).out, machines))
             listed = {entry.name for entry in registry.entries()}
@@ -225,14 +225,5 @@ def many(count: int) -> None:
             for machine in machines:
                 machine.close()
 
-    assert len(set(said)) == count
+    assert len(set(said)) == 20
     assert {machine.name for machine in machines} <= listed
-
-
-def test_five_machines_start_at_once(built: None) -> None:
-    many(5)
-
-
-@needs(SLOW, NOT_SLOW)
-def test_twenty_machines_start_at_once(built: None) -> None:
-    many(20)

@@ -12,6 +12,7 @@ busybox mount -t tmpfs -o mode=755 tmpfs /run
 busybox mkdir -p /run/netns
 busybox ln -sf /proc/self/fd /dev/fd
 busybox ln -sf pts/ptmx /dev/ptmx
+busybox mount -t securityfs securityfs /sys/kernel/security
 busybox mount -t cgroup2 cgroup2 /sys/fs/cgroup
 echo "+cpu +memory +pids +io +cpuset" >/sys/fs/cgroup/cgroup.subtree_control
 
