@@ -46,7 +46,7 @@ def a_large_file_kills() -> bool:
 def a_file_in_memory_kills() -> bool:
     """With little memory, write the same file to a tmpfs: a program that itself needs one megabyte."""
     with Sandbox("experiment") as box:
-        box.play(OUTLINE.points["little memory"])
+        box.play([*OUTLINE.points["little memory"], step(stages.tmpfs, "/mnt", "200M")])
         return box.run("dd", "if=/dev/zero", "of=/mnt/file", "bs=1M", "count=96").signal == "SIGKILL"
 
 

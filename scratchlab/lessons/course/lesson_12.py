@@ -110,7 +110,6 @@ OUTLINE = Outline(
         "little memory": (
             step(stages.unshare_mount),
             step(stages.private_mounts),
-            step(stages.tmpfs, "/mnt", "200M"),
             step(stages.memory, "48M"),
         ),
     },
