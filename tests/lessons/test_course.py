@@ -53,7 +53,11 @@ def test_a_lesson_is_green_while_no_stage_is_broken():
 
 @whole_course
 def test_every_stage_appears_in_a_lesson():
-    assert [stage for stage in STAGES if not lessons_of(stage)] == []
+    named = {name for path in NOTEBOOKS for name in re.findall(r"\bstages\.(\w+)", code(path))}
+
+    assert [stage for stage in STAGES if stage not in named] == []
+    # Two need programs that not every machine has: they are only spoken of.
+    assert [stage for stage in STAGES if not lessons_of(stage)] == ["pasta", "slirp4netns"]
 
 
 # -- terms ------------------------------------------------------------------------------------------------------------
