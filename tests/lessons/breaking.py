@@ -38,10 +38,12 @@ def code(path: Path) -> str:
 
 
 def lessons_of(stage: str) -> list[Path]:
-    """The lessons that apply a stage and show its source; or where none does, the first that applies it."""
-    applied = [path for path in NOTEBOOKS if re.search(rf"(?<!show\()(?<!about\()\bstages\.{stage}\b", code(path))]
-    shown = [path for path in applied if f"show(stages.{stage})" in code(path)]
-    return shown or applied[:1]
+    """The lessons that show a stage's source; or where none does, the first that applies it."""
+    shown, used = (
+        [path for path in NOTEBOOKS if re.search(pattern, code(path))]
+        for pattern in (rf"show\(stages\.{stage}\)", rf"\bstages\.{stage}\b")
+    )
+    return shown or used[:1]
 
 
 # -- on a machine of its own -------------------------------------------------------------------------------------------
