@@ -12,10 +12,9 @@ from scratchlab.cli import parser
 from scratchlab.lessons import BELIEFS
 from scratchlab.lessons.notebook import source
 from scratchlab.stages import STAGES
-from tests.conftest import needs_root, only_where
+from tests.conftest import needs_root
 from tests.lessons.breaking import NOTEBOOKS, ROOT, cells, code, first_difference, lessons_of
 
-WHOLE = [f"{number:02}" for number in range(19)]
 NUMBERS = [path.name[:2] for path in NOTEBOOKS]
 
 # Waiting is most of what a kernel does here: three at a time keep two processors busy.
@@ -24,7 +23,8 @@ AT_A_TIME = 3
 # One stage of each lesson; with SCRATCHLAB_SLOW=1 every stage, in more than a minute.
 MOST = None if os.environ.get("SCRATCHLAB_SLOW") else 1
 
-whole_course = only_where(NUMBERS == WHOLE, f"needs all lessons: {', '.join(sorted({*WHOLE} - {*NUMBERS}))} are not written yet")
+# They need programs that not every machine has, so a lesson speaks of them, and does not apply them.
+ONLY_NAMED = {"pasta", "slirp4netns"}
 
 
 def prose(path: Path) -> list[str]:
@@ -33,12 +33,18 @@ def prose(path: Path) -> list[str]:
     return ["" if paragraph.startswith("    ") else " ".join(paragraph.split()) for paragraph in text.split("\n\n")]
 
 
+def test_the_course_has_nineteen_lessons():
+    assert NUMBERS == [f"{number:02}" for number in range(19)]
+
+
 # -- broken stages ----------------------------------------------------------------------------------------------------
 
 
 @needs_root
 def test_stages_that_do_nothing_turn_their_lessons_red():
-    taught = {path: [stage for stage in STAGES if path in lessons_of(stage)][:MOST] for path in NOTEBOOKS}
+    taught = {
+        path: [stage for stage in STAGES if stage not in ONLY_NAMED and path in lessons_of(stage)][:MOST] for path in NOTEBOOKS
+    }
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         # One lesson at a time only once: a second one's sandboxes would have other names, which it shows.
         green = pool.map(lambda path: [stage for stage in taught[path] if not first_difference(path, stage)], NOTEBOOKS)
@@ -51,7 +57,6 @@ def test_a_lesson_is_green_while_no_stage_is_broken():
     assert [path.stem for path in NOTEBOOKS[:2] if first_difference(path)] == []
 
 
-@whole_course
 def test_every_stage_appears_in_a_lesson():
     assert [stage for stage in STAGES if not lessons_of(stage)] == []
 
@@ -116,7 +121,6 @@ def known_commands() -> set[str]:
     return {*choices, "test"}
 
 
-@whole_course
 def test_a_lesson_that_is_named_exists():
     named = {number for path in NOTEBOOKS for number in re.findall(r"\b[Ll]esson (\d+)\b", " ".join(prose(path)))}
 
@@ -129,6 +133,5 @@ def test_every_belief_of_the_bank_is_asked_or_at_least_written_for_a_lesson():
     assert asked <= set(BELIEFS)
 
 
-@whole_course
 def test_the_bank_holds_forty_beliefs():
     assert len(BELIEFS) >= 40
