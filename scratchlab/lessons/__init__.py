@@ -1,9 +1,13 @@
 """Lessons: predict, check, hint, jump, progress, for the notebooks; and the exercises and false beliefs that they use."""
 
 import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scratchlab.lessons.beliefs import BELIEFS
 
 try:
-    from scratchlab.lessons.beliefs import BELIEFS, Belief
+    from scratchlab.lessons.beliefs import Belief
     from scratchlab.lessons.exercise import Claim, Exercise, Finding
     from scratchlab.lessons.lesson import Lesson
     from scratchlab.lessons.outline import Outline, numbers, outline
@@ -16,3 +20,12 @@ except ModuleNotFoundError as error:
 __all__ = [
     "BELIEFS", "Belief", "Claim", "Exercise", "Finding", "Lesson", "Outline", "Prediction", "numbers", "outline", "unattended",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """The whole bank of beliefs, when it is first asked for: see beliefs/."""
+    if name != "BELIEFS":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from scratchlab.lessons import beliefs
+
+    return beliefs.BELIEFS

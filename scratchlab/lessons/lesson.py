@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 from scratchlab import progress
 from scratchlab.attacks import is_disposable, weaknesses
 from scratchlab.errors import InputError
-from scratchlab.lessons.beliefs import BELIEFS, Question
+from scratchlab.lessons import beliefs
+from scratchlab.lessons.beliefs import Question
 from scratchlab.lessons.cases import Cases, by_disposal, by_version
 from scratchlab.lessons.exercise import Exercise, Finding
 from scratchlab.lessons.folder import Folder
@@ -95,9 +96,10 @@ class Lesson:
 
     def belief(self, name: str) -> Question:
         """A question about what many believe; `reveal()` makes the experiment."""
-        if name not in BELIEFS:
-            raise InputError(f"nobody believes {name!r}", f"there is {', '.join(BELIEFS)}")
-        return self._as_before(Question(BELIEFS[name], lambda right: progress.guessed(self.number, right)))
+        belief = beliefs.find(name, self.number)
+        if belief is None:
+            raise InputError(f"nobody believes {name!r}", f"there is {', '.join(beliefs.BELIEFS)}")
+        return self._as_before(Question(belief, lambda right: progress.guessed(self.number, right)))
 
     def _as_before(self, asked: Guess) -> Guess:
         """With the guess that it had: who clicks an option selects that cell, and the next Shift-Enter runs it again."""
