@@ -38,12 +38,12 @@ def code(path: Path) -> str:
 
 
 def lessons_of(stage: str) -> list[Path]:
-    """The lessons that show a stage's source; or where none does, the first that applies it."""
-    shown, used = (
+    """The lessons that teach a stage: they show its source, and apply it. Else the first that applies it, or those that show it."""
+    shown, applied = (
         [path for path in NOTEBOOKS if re.search(pattern, code(path))]
-        for pattern in (rf"show\(stages\.{stage}\)", rf"\bstages\.{stage}\b")
+        for pattern in (rf"show\(stages\.{stage}\)", rf"(?<!show\()(?<!about\()\bstages\.{stage}\b")
     )
-    return shown or used[:1]
+    return [path for path in shown if path in applied] or applied[:1] or shown
 
 
 # -- on a machine of its own -------------------------------------------------------------------------------------------

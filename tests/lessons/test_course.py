@@ -34,7 +34,7 @@ def prose(path: Path) -> list[str]:
 
 
 def test_the_course_has_nineteen_lessons():
-    assert NUMBERS == [f"{number:02}" for number in range(19)]
+    assert [f"{number:02}" for number in range(19)] == NUMBERS
 
 
 # -- broken stages ----------------------------------------------------------------------------------------------------
