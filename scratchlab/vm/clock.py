@@ -37,12 +37,13 @@ class Rate(NamedTuple):
 
     @property
     def correction(self) -> str:
-        """What to tell the guest's kernel at its next boot, so that it need not measure. It refines that by itself."""
+        """What to tell the guest's kernel at its next boot, so that it need not measure."""
         return f"tsc_early_khz={self.mhz * self.rate * 1000:.0f}" if self.mhz else ""
 
 
 def read(process: Process) -> Reading:
-    """Ask for the time until an answer comes at once: only then is it known to what time of ours it belongs."""
+    """Ask for the time until an answer comes at once."""
+    # Only then is it known to what time of ours it belongs.
     readings: list[Reading] = []
     for _ in range(_ASKED):
         begin = time.monotonic()

@@ -126,6 +126,16 @@ def _take(qemu: Qemu, hardware: Hardware, image: Image, progress: Progress) -> N
 
 
 def _fill(place: Path, qemu: Qemu, hardware: Hardware, image: Image, progress: Progress) -> None:
+    shares = _boot_until_right(place, qemu, hardware, image, progress)
+    if not shares:
+        (place / "ram").unlink()
+    sizes = {path.name: path.stat().st_size for path in place.iterdir()}
+    facts = {"image": image.name, "shares_memory": shares, "library": library.library_hash(), "sizes": sizes}
+    (place / "snapshot.json").write_text(json.dumps(facts) + "\n")
+
+
+def _boot_until_right(place: Path, qemu: Qemu, hardware: Hardware, image: Image, progress: Progress) -> bool:
+    """Boot and save a machine whose clock runs as ours does. Says whether its memory could be left out."""
     with initrd(image) as first:
         start = Start(place / "disk", place / "ram", saves=True, kernel=image.kernel, initrd=first)
         for _ in range(_BOOTS):
@@ -135,18 +145,11 @@ def _fill(place: Path, qemu: Qemu, hardware: Hardware, image: Image, progress: P
                 measured = _warm_up(process, progress)
                 if measured.is_right:
                     progress("saving", 0, 0)
-                    shares = _save(process, place / "state")
-                    break
+                    return _save(process, place / "state")
             finally:
                 process.stop()
             start = replace(start, more=measured.correction)
-        else:
-            raise HostError("the clock of a machine runs wrong here", "is this computer very busy? try again when it is not")
-    if not shares:
-        (place / "ram").unlink()
-    sizes = {path.name: path.stat().st_size for path in place.iterdir()}
-    facts = {"image": image.name, "shares_memory": shares, "library": library.library_hash(), "sizes": sizes}
-    (place / "snapshot.json").write_text(json.dumps(facts) + "\n")
+    raise HostError("the clock of a machine runs wrong here", "is this computer very busy? try again when it is not")
 
 
 def _warm_up(process: Process, progress: Progress) -> clock.Rate:
