@@ -140,16 +140,23 @@ def _boot_until_right(place: Path, qemu: Qemu, hardware: Hardware, image: Image,
         start = Start(place / "disk", place / "ram", saves=True, kernel=image.kernel, initrd=first)
         for _ in range(_BOOTS):
             cache.copy_sparse(image.disk, place / "disk")
-            process = Process(qemu, hardware, start)
-            try:
-                measured = _warm_up(process, progress)
-                if measured.is_right:
-                    progress("saving", 0, 0)
-                    return _save(process, place / "state")
-            finally:
-                process.stop()
+            measured, shares = _boot(Process(qemu, hardware, start), place / "state", progress)
+            if measured.is_right:
+                return shares
             start = replace(start, more=measured.correction)
     raise HostError("the clock of a machine runs wrong here", "is this computer very busy? try again when it is not")
+
+
+def _boot(process: Process, state: Path, progress: Progress) -> tuple[clock.Rate, bool]:
+    """Boot a machine, and save it if its clock is right. Gives its clock's rate, and whether its memory could be left out."""
+    try:
+        measured = _warm_up(process, progress)
+        if not measured.is_right:
+            return measured, False
+        progress("saving", 0, 0)
+        return measured, _save(process, state)
+    finally:
+        process.stop()
 
 
 def _warm_up(process: Process, progress: Progress) -> clock.Rate:
