@@ -11,21 +11,35 @@ standard error and input that it was started with; all guests number the files a
 import os
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
 from typing import Any
+
+import pytest
 
 from scratchlab.vm.guest.frames import NEXT_FILE
 
 # Before pytest captures what tests write.
 _answers, _asks = os.dup(0), os.dup(2)
 
-
-def pytest_collection(session: Any) -> bool:
-    """Collect nothing yet."""
-    return session is not None
+_places: list[Any] = []  # what pytest was asked for: directories and files, of which none is imported yet
 
 
-def pytest_runtestloop(session: Any) -> bool:
+def pytest_collection(session: pytest.Session) -> bool:
+    """Find the places, and no tests yet."""
+    loudness = session.config.option.verbose
+    session.config.option.verbose = -1  # or it would be told that there are none
+    session.perform_collect(genitems=False)
+    session.config.option.verbose = loudness
+    return True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(session: pytest.Session, items: list[Any]) -> None:
+    """Take the places, before somebody looks for tests among them."""
+    if not session.testscollected and not _places:
+        _places[:], items[:] = items, []
+
+
+def pytest_runtestloop(session: pytest.Session) -> bool:
     """Run what we are dealt. Each test is told the next one, so that a fixture which both use stays."""
     items = _items(session)
     item = next(items, None)
@@ -38,46 +52,30 @@ def pytest_runtestloop(session: Any) -> bool:
     return True
 
 
-def _items(session: Any) -> Iterator[Any]:
-    all_of_them = files(session.config)
-    collected = 0
+def _items(session: pytest.Session) -> Iterator[Any]:
+    # What may take long comes first, so that the guests finish together.
+    files = sorted((file for place in _places for file in _files(place)), key=lambda file: -file.path.stat().st_size)
     for number in map(_dealt, count()):
-        if number >= len(all_of_them):
+        if number >= len(files):
             return
-        items = _collect(session, all_of_them[number])
-        collected += len(items)
-        session.testscollected = collected
+        items = list(session.genitems(files[number]))
+        session.config.hook.pytest_collection_modifyitems(session=session, config=session.config, items=items)
+        session.testscollected += len(items)
         yield from items
+
+
+def _files(place: Any) -> Iterator[Any]:
+    """The files below a directory; else the place itself, which may be a single test."""
+    if isinstance(place, pytest.Directory):
+        for child in place.collect():
+            yield from _files(child)
+    else:
+        yield place
 
 
 def _dealt(_: int) -> int:
     os.write(_asks, NEXT_FILE)
     said = b""
     while not said.endswith(b"\n"):
-        said += os.read(_answers, 16)
+        said += os.read(_answers, 1)
     return int(said)
-
-
-def _collect(session: Any, name: str) -> list[Any]:
-    loudness = session.config.option.verbose
-    session.config.option.verbose = -1  # or each file would be announced
-    try:
-        return list(session.perform_collect([name]))
-    finally:
-        session.config.option.verbose = loudness
-
-
-def files(config: Any) -> list[str]:
-    """The test files that pytest was asked for: what may take long first, so that the guests finish together."""
-    ignored = [str((config.invocation_params.dir / name).resolve()) for name in config.getoption("ignore") or []]
-    found: dict[str, int] = {}
-    for word in config.args:
-        place = config.invocation_params.dir / word.partition("::")[0]
-        for path in sorted(place.rglob("test_*.py")) if place.is_dir() else [place]:
-            if not any(path.resolve().is_relative_to(other) for other in ignored):
-                found[word if place == path else str(path)] = _weight(path)
-    return sorted(found, key=lambda name: -found[name])
-
-
-def _weight(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
