@@ -48,7 +48,7 @@ def guessed(number: str, right: bool) -> None:
 
 
 def take_over(before: Record, after: Record) -> None:
-    """Add what was done elsewhere, between two records from there. What is no such thing is left out: they may be anybody's."""
+    """Add what was done elsewhere, between two records from there, as far as it is what it should be."""
     for number, entry in after.items():
         exercises = {name for name in _exercises(entry) if re.fullmatch(r"[a-z0-9-]{1,60}", name)}
         good, of = (max(0, now - then) for now, then in zip(_guesses(entry), _guesses(before.get(number, {})), strict=True))

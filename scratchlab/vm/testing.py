@@ -31,8 +31,9 @@ _NO_TESTS = 5  # pytest's exit status when its share is empty
 
 # What a guest is too small for: machines, a package source, git, a browser, a compiler, Docker and podman, perl.
 LEFT_OUT = (
-    "tests/vm", "tests/test_lab.py", "tests/test_structure.py", "tests/rootfs/test_debian.py", "tests/lessons/test_browser.py",
-    "tests/views/test_browser.py", "tests/linux/test_numbers.py", "tests/compare/test_compare_docker.py",
+    "tests/vm", "tests/lab", "tests/test_lab.py", "tests/test_structure.py", "tests/rootfs/test_debian.py",
+    "tests/lessons/test_browser.py", "tests/views/test_browser.py", "tests/linux/test_numbers.py",
+    "tests/compare/test_compare_docker.py",
     "tests/compare/test_compare.py::test_a_container_of_podman_is_read",
     "tests/compare/test_judges.py::test_podman_is_asked_too_and_leaves_nothing",
     "tests/compare/test_judges.py::test_docker_is_asked_too_and_binds_nobody",
@@ -50,7 +51,8 @@ KERNEL = (
     "tests/views/test_live.py", "tests/views/test_live_pictures.py",
 )  # fmt: skip
 SAME_ON_EVERY_KERNEL = (
-    "tests/errors/test_finders.py", "tests/linux/test_nftrace.py", "tests/linux/test_proc.py", "tests/observe/test_diff.py",
+    "tests/errors/test_finders.py", "tests/lessons/test_copies.py", "tests/linux/test_nftrace.py", "tests/linux/test_proc.py",
+    "tests/observe/test_diff.py",
     "tests/sandbox/test_wire.py", "tests/stages/test_arguments.py", "tests/stages/test_engines_profile.py",
     "tests/stages/test_profiles.py",
 )  # fmt: skip
