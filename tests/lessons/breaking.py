@@ -1,7 +1,7 @@
 """Run a lesson with one stage broken, up to the first cell that says something else than what is stored.
 
 Without that stage, what a lesson does to a sandbox it might do to the host. So all of it happens on a machine of its own:
-names, network and mounts of its own, and files that can be changed in /tmp and /run only.
+names, network and mounts of its own, and files that can be changed in /tmp, /var/tmp and /run only.
 """
 
 import json
@@ -71,7 +71,7 @@ def _leave_the_machine() -> None:
     for stage in (stages.unshare_uts, stages.unshare_ipc, stages.unshare_net, stages.loopback, stages.unshare_mount):
         stage()
     stages.private_mounts()
-    for place in ("/tmp", "/run"):  # mounts of their own: they do not become read-only with the root
+    for place in ("/tmp", "/var/tmp", "/run"):  # mounts of their own: they do not become read-only with the root
         stages.bind(place, place)
     stages.readonly("/")
 
