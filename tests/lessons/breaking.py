@@ -18,6 +18,7 @@ import nbformat
 from nbclient import NotebookClient
 
 from scratchlab import linux, stages
+from scratchlab.lessons import outline
 from scratchlab.lessons.notebook import Cell, source, stored
 from scratchlab.lessons.predict import UNATTENDED
 from tests.conftest import in_child
@@ -38,12 +39,22 @@ def code(path: Path) -> str:
 
 
 def lessons_of(stage: str) -> list[Path]:
-    """The lessons that teach a stage: they show its source, and apply it. Else the first that applies it, or those that show it."""
-    shown, applied = (
-        [path for path in NOTEBOOKS if re.search(pattern, code(path))]
-        for pattern in (rf"show\(stages\.{stage}\)", rf"(?<!show\()(?<!about\()\bstages\.{stage}\b")
-    )
+    """The lessons that teach a stage: they show and apply it. Else the first that applies it, or those that show it."""
+    applied = [path for path in NOTEBOOKS if _applies(path, stage)]
+    shown = [path for path in NOTEBOOKS if f"show(stages.{stage})" in code(path)]
     return [path for path in shown if path in applied] or applied[:1] or shown
+
+
+def stages_of(path: Path) -> list[str]:
+    """The stages that a lesson teaches; or where it teaches none, the first that it applies."""
+    applied = [stage for stage in stages.STAGES if _applies(path, stage)]
+    return [stage for stage in stages.STAGES if path in lessons_of(stage)] or applied[:1]
+
+
+def _applies(path: Path, stage: str) -> bool:
+    """Whether a lesson applies a stage in a cell, or has it done at a point that one can go to."""
+    at_points = {step.name for point in outline(path.name[:2]).points.values() for step in point}
+    return stage in at_points or bool(re.search(rf"(?<!show\()(?<!about\()\bstages\.{stage}\b", code(path)))
 
 
 # -- on a machine of its own -------------------------------------------------------------------------------------------
