@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,14 +132,14 @@ class Run(NamedTuple):
         printer = _Printer(number, self.guests)
         env = {**_ENVIRONMENT, "COVERAGE_FILE": f"{_RESULTS}/coverage-{number}"}
         with machine.open(self._command(number), env=env, cwd=_PLACE) as session:
-            while True:
-                for kind, body in session.receive():
-                    if kind == frames.END:
-                        return ending_of(json.loads(body))
-                    if kind == frames.ERRORS and body.endswith(frames.NEXT_FILE):
-                        session.feed(b"%d\n" % next(files))
-                        body = body.removesuffix(frames.NEXT_FILE)
-                    printer(body)
+            for kind, body in chain.from_iterable(iter(session.receive, None)):
+                if kind == frames.END:
+                    return ending_of(json.loads(body))
+                if kind == frames.ERRORS and body.endswith(frames.NEXT_FILE):
+                    session.feed(b"%d\n" % next(files))
+                    body = body.removesuffix(frames.NEXT_FILE)
+                printer(body)
+        raise AssertionError("a session ends with its END")
 
     def _command(self, number: int) -> list[str]:
         measured = ["-m", "coverage", "run", "--source", "scratchlab"] if self.coverage else []

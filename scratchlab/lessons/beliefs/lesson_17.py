@@ -51,7 +51,7 @@ def call_by_loopback() -> str:
 
 
 def file_of_the_neighbour() -> bool:
-    """Two containers in one pod, each with a /mnt of its own: one writes a file there, and the other looks for it."""
+    """Let one of two containers in a pod write a file to its /mnt, and the other look for it."""
 
     def write() -> None:
         Path("/mnt/letter").write_text("hello")

@@ -31,7 +31,7 @@ exit 5
 
 
 def visiting(answer: Answer) -> Facts:
-    """Let the answer bring a command into a container, and set what it says beside what one says that was started there."""
+    """What a command says that the answer brings into a container, beside what one says that was started there."""
     with TemporaryDirectory() as place, Sandbox("visited") as box:
         root = create(Path(place, "root"), "busybox")
         (root / "visited").write_text("yes")
@@ -61,7 +61,7 @@ def _other(facts: Facts, *keys: str) -> list[str]:
 
 
 def enter(pid: int, *command: str) -> int:
-    """All tables at once; then a child, which alone is born into the numbers; then as weak as the others in there."""
+    """All tables at once; then a child, born into the numbers; then as weak as the others there."""
     flags = linux.Clone.NEWNS | linux.Clone.NEWPID | linux.Clone.NEWUTS | linux.Clone.NEWIPC | linux.Clone.NEWNET
     linux.setns(linux.pidfd_open(pid), flags)
     child = os.fork()
