@@ -94,6 +94,8 @@ def have_machine() -> None:
         shown(what, done, total)
 
     prepare("", progress)
+    if not work:
+        shown("", 0, 0)
 
 
 def has_display() -> bool:

@@ -23,7 +23,9 @@ def build(arguments: argparse.Namespace) -> int:
     """Build the image, and take the snapshot: all that the first start would do."""
     from scratchlab.vm.ready import prepare
 
-    made = prepare(arguments.machine, for_terminal(), arguments.fresh)
+    progress = for_terminal()
+    made = prepare(arguments.machine, progress, arguments.fresh)
+    progress("", 0, 0)
     print(f"{made.name}: Linux {made.facts['kernel']}, Python {made.facts['python']}, in {made.directory}")
     return 0
 

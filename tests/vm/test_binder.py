@@ -102,6 +102,7 @@ def test_a_hosted_service_builds_and_starts_it_and_runs_a_lesson(rootfs: Path) -
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Linux" in done.stdout
+    assert (rootfs / HOME[1:] / "checkout/lessons/index.md").is_file()
     cells = nbformat.read(rootfs / HOME[1:] / "lesson/lesson.ipynb", as_version=4).cells
     assert cells[0].outputs[0].text == "0 beside the notebook\n"
     assert cells[2].outputs[0].data["text/plain"] == "True"
