@@ -1,5 +1,9 @@
 """How Sphinx makes pages of what tools/docs.py has put together. Nothing here is fetched: a build needs no network."""
 
+from typing import Any
+
+from sphinx.application import Sphinx
+
 import scratchlab
 
 project = "Scratchlab"
@@ -34,3 +38,14 @@ html_css_files = ["scratchlab.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False
+
+
+def open_one_branch(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _tree: object) -> None:
+    """Show at the side only what is around a page. All of it, on each of 150 pages, took half of the time of a build."""
+    whole = context["toctree"]
+    context["toctree"] = lambda **options: whole(**{**options, "collapse": True})
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("html-page-context", open_one_branch, priority=100)  # before the theme asks
