@@ -22,6 +22,7 @@ highlight_language = "text"
 # The outputs in the notebooks are proven by nbval. To run them again here would need root, and prove nothing more.
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # no script from elsewhere: what moves has a still beside it
 nb_render_error_lexer = "text"  # an error of ours is a message, and no traceback
 
 # Types in signatures are written as in the source; those of other libraries, and our private ones, have no page to lead to.
