@@ -89,7 +89,8 @@ def test_a_web_server_is_fetched_by_loopback_and_by_the_hosts_own_address(rootfs
     port = free_port()
     with running("run", "-publish", f"{port}:80", rootfs, "python3", "-m", "http.server", "80", stderr=subprocess.DEVNULL):
         for address in ("127.0.0.1", *own_addresses()[:1]):
-            assert eventually(lambda address=address: "bin/" in fetch(address, port))
+            # Python's server starts with a fifth of a processor, which may be an emulated one.
+            assert eventually(lambda address=address: "bin/" in fetch(address, port), patience=60)
     assert fetch("127.0.0.1", port) == ""
 
 

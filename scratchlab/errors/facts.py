@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-PATIENCE = 0.5  # seconds that one walk over /proc may take
+PATIENCE = 2.0  # seconds that one walk over /proc may take: much, for an emulated processor that others use too
 
 # The numbers of the capabilities that some cause is about.  capabilities(7)
 CAPABILITIES = {

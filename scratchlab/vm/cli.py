@@ -81,7 +81,9 @@ def _add_use(add: Subparsers) -> None:
 def _add_test(add: Subparsers) -> None:
     test = _add(add, "test", commands.test, "run the tests of this checkout in machines, with no test left out")
     test.add_argument("-n", "--guests", type=int, default=2, metavar="N", help="how many machines share the work (2)")
-    test.add_argument("--memory", default="1024", metavar="MB", help="memory of each (1024)")
+    test.add_argument(
+        "--memory", default="4096", metavar="MB", help="memory of each (4096); tests need it, the host gives what is used"
+    )
     test.add_argument("--results", default=".lab/vm-test", metavar="DIR", help="where results are put (.lab/vm-test)")
     test.add_argument("--coverage", action="store_true", help="measure which lines ran")
     test.add_argument("--kernel", action="store_true", help="only what the kernel decides, and every notebook with nbval")

@@ -26,6 +26,12 @@ def test_that_fails():
     assert False, "as it should"
 """
 
+CONFTEST = """
+import pytest
+@pytest.fixture(scope="session")
+def word(): return "said"
+"""
+
 
 def vm_test(checkout: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "scratchlab.cli", "vm", "test", *words]
@@ -89,16 +95,16 @@ def test_the_kernels_tests_are_all_notebooks_too() -> None:
 
 
 def test_each_file_is_run_by_exactly_one_of_two_machines(built: None, checkout: Path) -> None:
+    (checkout / "tests/conftest.py").write_text(CONFTEST)
     for number in range(6):
-        (checkout / f"tests/test_{number}.py").write_text(GOOD)
+        (checkout / f"tests/test_{number}.py").write_text(GOOD + "\ndef test_that_has_a_fixture(word): assert word == 'said'\n")
     (checkout / "tests/test_ignored.py").write_text(BAD)
     done = vm_test(checkout, "-n", "2", "--memory", "512", "-v", "--ignore=tests/test_ignored.py", "tests")
 
     assert done.returncode == 0, done.stdout
     reports = (checkout / ".lab/vm-test").glob("junit-*.xml")
     ran = [case.attrib["classname"] for report in reports for case in ElementTree.parse(report).getroot().iter("testcase")]
-    assert sorted(ran) == ["tests.test_0", "tests.test_1", "tests.test_2", "tests.test_3", "tests.test_4", "tests.test_5",
-                           "tests.test_good"]  # fmt: skip
+    assert sorted(ran) == [*(f"tests.test_{number // 2}" for number in range(12)), "tests.test_good"]
 
 
 def test_a_notebook_that_says_something_else_today_fails(built: None, checkout: Path) -> None:
