@@ -134,9 +134,10 @@ def test_a_cell_that_does_not_end_is_interrupted_with_the_button(reader: Reader,
     reader.page.keyboard.press("b")
     reader.page.locator(".jp-Notebook .jp-mod-active .jp-InputPrompt", has_text="[ ]:").wait_for()
     reader.page.keyboard.press("Enter")
-    reader.page.keyboard.insert_text("import time; time.sleep(1000)")
+    reader.page.keyboard.insert_text("import time; print('it runs'); time.sleep(1000)")
     reader.page.keyboard.press("Control+Enter")
-    reader.page.locator(".jp-Notebook .jp-mod-active .jp-InputPrompt", has_text="[*]:").wait_for()
+    # Before that ipykernel would lose the interrupt, and the cell with it.
+    reader.page.locator(".jp-Notebook .jp-mod-active .jp-OutputArea-output", has_text="it runs").wait_for()
     stop = reader.page.locator('.jp-NotebookPanel-toolbar [data-command="notebook:interrupt-kernel"]')
 
     def stopped() -> bool:
