@@ -18,8 +18,9 @@ pytestmark = needs_root
 
 UNIFIED = next((tree for tree in cgroupfs.layout().hierarchies if tree.version == 2), None)
 V1 = {tree: found for found in cgroupfs.layout().hierarchies if found.version == 1 for tree in found.controllers}
-# The kinds of resources that version 2 counts here; any does for the rules about handing down.
-CONTROLLER = next(iter(sorted((UNIFIED.controllers if UNIFIED else frozenset()) - {"cpuacct", "freezer", "cpu"})), "")
+# What version 2 counts here; any does for the rules about handing down, but for those that threads may be divided by.
+WITH_THREADS = {"cpu", "cpuacct", "cpuset", "freezer", "pids"}
+CONTROLLER = next(iter(sorted((UNIFIED.controllers if UNIFIED else frozenset()) - WITH_THREADS)), "")
 
 Group = Callable[[str], object]
 

@@ -90,7 +90,7 @@ CASES: dict[str, tuple[Act, str, str]] = {
     "address taken": (
         twice(lambda: netlink.send(netlink.new_address(1, "10.0.0.1/8"))),
         "EEXIST",
-        "the kernel says: .*has the address 10.0.0.1/8 already",
+        "has the address 10.0.0.1/8 already",
     ),
     "route taken": (alone(same_route), "EEXIST", "there is a route to 10.9.0.0/16 already"),
     "no way there": (alone(lambda: socket_call("connect", ("10.1.2.3", 80))), "ENETUNREACH", "has 0 routes; links: lo"),

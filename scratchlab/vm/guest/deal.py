@@ -20,23 +20,34 @@ from scratchlab.vm.guest.frames import NEXT_FILE
 # Before pytest captures what tests write.
 _answers, _asks = os.dup(0), os.dup(2)
 
-_places: list[Any] = []  # what pytest was asked for: directories and files, of which none is imported yet
+_files: list[Any] = []  # of which none is imported yet
 
 
 def pytest_collection(session: pytest.Session) -> bool:
-    """Find the places, and no tests yet."""
+    """Find the files, and no tests yet."""
     loudness = session.config.option.verbose
     session.config.option.verbose = -1  # or it would be told that there are none
-    session.perform_collect(genitems=False)
+    session.perform_collect(names(session.config), genitems=False)
     session.config.option.verbose = loudness
     return True
 
 
+def names(config: pytest.Config) -> list[str]:
+    """What pytest was asked for, with all test files of a directory in its place."""
+    here = config.invocation_params.dir
+    ignored = [here / name for name in config.getoption("ignore") or []]
+    found = []
+    for word in config.args:
+        paths = sorted((here / word).rglob("test_*.py")) if (here / word).is_dir() else []
+        found += [str(path) for path in paths if not any(path.is_relative_to(other) for other in ignored)] or [word]
+    return found
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(session: pytest.Session, items: list[Any]) -> None:
-    """Take the places, before somebody looks for tests among them."""
-    if not session.testscollected and not _places:
-        _places[:], items[:] = items, []
+    """Take the files, before somebody looks for tests among them."""
+    if not session.testscollected and not _files:
+        _files[:], items[:] = items, []
 
 
 def pytest_runtestloop(session: pytest.Session) -> bool:
@@ -54,7 +65,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
 
 def _items(session: pytest.Session) -> Iterator[Any]:
     # What may take long comes first, so that the guests finish together.
-    files = sorted((file for place in _places for file in _files(place)), key=lambda file: -file.path.stat().st_size)
+    files = sorted(_files, key=lambda file: -file.path.stat().st_size)
     for number in map(_dealt, count()):
         if number >= len(files):
             return
@@ -62,15 +73,6 @@ def _items(session: pytest.Session) -> Iterator[Any]:
         session.config.hook.pytest_collection_modifyitems(session=session, config=session.config, items=items)
         session.testscollected += len(items)
         yield from items
-
-
-def _files(place: Any) -> Iterator[Any]:
-    """The files below a directory; else the place itself, which may be a single test."""
-    if isinstance(place, pytest.Directory):
-        for child in place.collect():
-            yield from _files(child)
-    else:
-        yield place
 
 
 def _dealt(_: int) -> int:
