@@ -14,7 +14,7 @@ def silent(_what: str, _done: int, _total: int) -> None:
 
 
 def bar(what: str, done: int, total: int) -> None:
-    """One line on the terminal, written over itself; the last of its kind stays. Nothing, at the end, leaves an empty line."""
+    """One line on the terminal, written over itself; the last of its kind stays. No words: an empty line."""
     part = min(done / total, 1.0) if total else 0.0
     filled = round(part * _WIDTH)
     amount = f"{done / 1e6:5.1f} of {total / 1e6:.1f} MB" if total > 100_000 else f"{done} of {total}"
