@@ -11,6 +11,7 @@ from pathlib import Path
 
 from scratchlab import stages
 from scratchlab.lessons.folder import Folder
+from scratchlab.lessons.leaks import Before
 from scratchlab.linux import cgroupfs
 from scratchlab.observe import Change
 from scratchlab.rootfs import create
@@ -85,6 +86,7 @@ def _said(demonstration: Demonstration, things: Things, neighbour: str) -> str:
         box.play(demonstration.before)
         applied = _ours(box.apply(step.stage, *step.args, **step.kwargs), demonstration, (box.name, things.bridge))
         text = repr(_named(applied, {box.name: "web", neighbour: "db", **things.symbols}))
+    Before.now().leaks([box], None)  # waits: the kernel takes its cable away a moment later, and the next box is called web, too
     text = re.sub(rf"^(\w+\(){things.neighbour}\b", r"\1PID", text)
     return "\n".join(_cut("\n".join(map(_symbolic, text.splitlines())).splitlines())) + "\n"
 
