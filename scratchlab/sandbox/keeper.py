@@ -266,8 +266,9 @@ def _answer(keeper: Keeper, body: dict[str, Any], sender: int) -> tuple[dict[str
 
 def main() -> None:
     """`python -m scratchlab.sandbox.keeper FD`: serve the client at the other end of that socket."""
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # An interrupted notebook cell must not take its sandboxes with it; they end when the notebook hangs up.
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
+        # An interrupted notebook cell must not take its sandboxes with it; they end when the notebook hangs up. The others come
+        # from a program that hands its signals on to all of its children, as a process 1 does (lesson 7): we are one of them.
         signal.signal(name, signal.SIG_IGN)
     channel = Channel.from_fd(int(sys.argv[1]))
     serve(channel)
