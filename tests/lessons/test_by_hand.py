@@ -201,7 +201,7 @@ def test_it_leaves_nothing_behind_however_it_ends(runtime, rootfs, how):
         process.wait(30)
 
         assert eventually(lambda: gone(init))
-    # Links, rules, groups, journals: the fixture nothing_left_behind asks for them. `scratchlab run` is its own keeper: if that is
+    # Links, rules, groups, journals: the fixture nothing_left_behind asks for them. `scratchlab run` is its own keeper: if it is
     # killed, the next start takes all back, or this.
     subprocess.run([*SCRATCHLAB, "clean"], check=True, capture_output=True)
 
