@@ -35,7 +35,7 @@ def test_an_ordinary_user_sees_all_pictures_and_is_told_what_takes_root(user):
     said = user.python(PROGRAM)
 
     assert "user namespace     host   mine" in said and "mine   lo   down" in said
-    assert "└─ scratchlab     the host's" in said and "io       the host's   no limit of its own" in said
+    assert "└─ scratchlab     the host's" in said and "io          no limit of its own" in said
     assert "this program may make none\n  hint: use sudo" in said
     assert "true, in mine" in said
     assert user.left_behind() == set()
