@@ -17,7 +17,7 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
-from scratchlab import linux, stages
+from scratchlab import journal, linux, stages
 from scratchlab.lessons import outline
 from scratchlab.lessons.notebook import Cell, source, stored
 from scratchlab.lessons.predict import UNATTENDED
@@ -71,6 +71,7 @@ def first_difference(path: Path, breaks: str = "") -> str:
         with suppress(ChildProcessError):  # until the keeper has taken everything back: its notebook is gone
             while True:
                 os.wait()
+        journal.clean()  # and what it could not: a lesson without one of its stages may end its keeper
         return difference
 
     return in_child(there)
