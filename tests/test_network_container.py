@@ -4,7 +4,6 @@ All but the first tests happen on a machine of their own: a network namespace wi
 around it other namespaces that stand for other hosts.
 """
 
-import http.client
 import json
 import socket
 import subprocess
@@ -19,6 +18,7 @@ import pytest
 from scratchlab.linux import netlink
 from tests.command_line import init_of, running, said, scratchlab
 from tests.conftest import eventually, needs_root
+from tests.ports import fetch, free_port
 from tests.stages.network_lab import beyond, machine
 
 pytestmark = needs_root
@@ -76,12 +76,6 @@ def own_addresses() -> list[str]:
     return [info["local"] for link in links for info in link["addr_info"]]
 
 
-def free_port() -> int:
-    with socket.create_server(("0.0.0.0", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
 # -- the first examples, on this machine ------------------------------------------------------------------------------
 
 
@@ -90,19 +84,8 @@ def test_a_web_server_is_fetched_by_loopback_and_by_the_hosts_own_address(rootfs
     with running("run", "-publish", f"{port}:80", rootfs, "python3", "-m", "http.server", "80", stderr=subprocess.DEVNULL):
         for address in ("127.0.0.1", *own_addresses()[:1]):
             # Python's server starts with a fifth of a processor, which may be an emulated one.
-            assert eventually(lambda address=address: "bin/" in fetch(address, port), patience=60)
-    assert fetch("127.0.0.1", port) == ""
-
-
-def fetch(address: str, port: int) -> str:
-    connection = http.client.HTTPConnection(address, port, timeout=5)
-    try:
-        connection.request("GET", "/")
-        return connection.getresponse().read().decode()
-    except OSError:
-        return ""
-    finally:
-        connection.close()
+            assert eventually(lambda address=address: "bin/" in fetch(port, address), patience=60)
+    assert fetch(port) == ""
 
 
 def test_another_port_inside_than_outside(rootfs: Path) -> None:

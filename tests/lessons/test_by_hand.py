@@ -1,10 +1,8 @@
 """The program that lesson 16 writes by hand, and `scratchlab run`: judged by the same tests."""
 
 import errno
-import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ from scratchlab.stages.stage import namespaces_of
 from tests.command_line import ENVIRONMENT, SCRATCHLAB, group_of
 from tests.conftest import eventually, needs_root
 from tests.lessons.breaking import NOTEBOOKS, cells
+from tests.ports import fetch, free_port
 
 pytestmark = needs_root
 
@@ -141,23 +140,6 @@ def test_a_published_port_leads_in_and_is_gone_with_it(runtime, rootfs):
     with running(runtime, "--cpus", "1", "--publish", f"{port}:80", rootfs, "python3", "-c", server):
         assert eventually(lambda: "bin/" in fetch(port))
     assert eventually(lambda: fetch(port), "") == ""
-
-
-def fetch(port: int) -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/")
-        return connection.getresponse().read().decode()
-    except OSError:
-        return ""
-    finally:
-        connection.close()
-
-
-def free_port() -> int:
-    with socket.create_server(("0.0.0.0", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_it_has_few_powers_and_no_open_files_but_the_three(runtime, rootfs):
