@@ -1,7 +1,8 @@
 """Run a lesson with one stage broken, up to the first cell that says something else than what is stored.
 
 Without that stage, what a lesson does to a sandbox it might do to the host. So all of it happens on a machine of its own:
-names, network and mounts of its own, and files that can be changed in /tmp, /var/tmp and /run only.
+names, network and mounts of its own, files that can be changed in /tmp and /var/tmp only, and an empty /run, so that its keepers
+know the journals of nobody else: what those list is elsewhere.
 """
 
 import json
@@ -72,6 +73,7 @@ def first_difference(path: Path, breaks: str = "") -> str:
             while True:
                 os.wait()
         journal.clean()  # and what it could not: a lesson without one of its stages may end its keeper
+        assert not journal.journals()
         return difference
 
     return in_child(there)
@@ -83,8 +85,9 @@ def _leave_the_machine() -> None:
     for stage in (stages.unshare_uts, stages.unshare_ipc, stages.unshare_net, stages.loopback, stages.unshare_mount):
         stage()
     stages.private_mounts()
-    for place in ("/tmp", "/var/tmp", "/run"):  # mounts of their own: they do not become read-only with the root
+    for place in ("/tmp", "/var/tmp"):  # mounts of their own: they do not become read-only with the root
         stages.bind(place, place)
+    stages.tmpfs("/run")
     stages.readonly("/")
 
 

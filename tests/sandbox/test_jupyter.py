@@ -99,7 +99,8 @@ def _say(client, code):
 def test_an_interrupted_cell_ends_the_command_and_the_sandbox_lives_on(kernel):
     manager, client = kernel
     _say(client, "from scratchlab import Sandbox, stages\nbox = Sandbox('interrupted')")
-    message = client.execute("box.run('sleep', '1000')")
+    # By default a kernel ends, with a cell that fails, all that was asked meanwhile: on a slow machine, also our next question.
+    message = client.execute("box.run('sleep', '1000')", stop_on_error=False)
     pid = int(_agent_pid("interrupted"))
     assert eventually(lambda: bool(_children(pid)))
 
