@@ -15,6 +15,9 @@ from tests.leaks import host_state
 
 R = TypeVar("R")
 
+# A shell lets what it starts in the background ignore Ctrl-C, and so would all that our tests start: some are about Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 MUST_WORK = bool(os.environ.get("SCRATCHLAB_MUST_WORK"))
 
 
