@@ -64,7 +64,7 @@ def host_keys(needle: str) -> Evidence:
     """Read the names of the host's keys in /proc: a file that no namespace makes a container's own.  proc_keys(5)"""
     with open("/proc/keys") as keys:
         found = [line.split(maxsplit=8)[8].strip() for line in keys if needle in line]
-    return Evidence(bool(found), f"/proc/keys lists {found[0]}" if found else f"no {needle} in /proc/keys")
+    return Evidence(bool(found), f"/proc/keys lists {', '.join(found)}" if found else f"no {needle} in /proc/keys")
 
 
 _SEARCH, _READ, _USER_KEYRING = 10, 11, -4  # KEYCTL_SEARCH, KEYCTL_READ, KEY_SPEC_USER_KEYRING

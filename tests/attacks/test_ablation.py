@@ -1,12 +1,15 @@
 """The matrix of attacks and missing stages: found by running, and in agreement with what the attacks say of themselves."""
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 from scratchlab import Container, ablate
 from scratchlab.attacks import ATTACKS, about
+from scratchlab.trials import baits
 from scratchlab.trials.ablation import Ablation
-from scratchlab.trials.trial import GOT_OUT, STOPPED
+from scratchlab.trials.hosts import without
+from scratchlab.trials.trial import GOT_OUT, STOPPED, attempt
 from tests.conftest import needs_root
 
 pytestmark = needs_root
@@ -37,6 +40,15 @@ def test_the_matrix_reads_well_and_travels_as_json(busybox_rootfs: Path) -> None
     assert f"{len(matrix.stages):2} unpack" in repr(matrix)
     assert json.loads(json.dumps(matrix.to_data()))["image_tar"]["without"]["unpack"] == GOT_OUT
     assert seen == sorted(seen, key=float) and seen[-1] == 1  # type: ignore[arg-type]
+
+
+def test_keys_of_others_on_the_same_machine_do_not_hide_the_one_that_is_looked_for(busybox_rootfs: Path) -> None:
+    with ExitStack() as others:
+        for number in range(30):
+            others.enter_context(baits.key(f"of another {number}"))
+        verdict = attempt(without(Container(str(busybox_rootfs), ()), "mask"), ATTACKS["host_keys"])
+
+    assert verdict.outcome == GOT_OUT
 
 
 def test_a_cell_that_cannot_be_tried_is_not_counted_as_stopped(busybox_rootfs: Path) -> None:
