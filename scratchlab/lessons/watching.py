@@ -6,8 +6,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
+
+from scratchlab.errors.facts import text
 
 _PATIENCE = 2.0  # seconds after which a process that ought to have done something will not do it any more
 
@@ -49,7 +50,7 @@ def zombies_of(pid: int) -> int:
     # First they must come to be, and then to go: an orphan needs a moment to end, and its reaper one to notice.
     while time.monotonic() < deadline:
         time.sleep(0.02)
-    return sum(_state(child) == "Z" for child in _text(f"/proc/{pid}/task/{pid}/children").split())
+    return sum(_state(child) == "Z" for child in text(f"/proc/{pid}/task/{pid}/children").split())
 
 
 def ended(pid: int) -> str:
@@ -66,11 +67,4 @@ def ended(pid: int) -> str:
 
 
 def _state(pid: str) -> str:
-    return (_text(f"/proc/{pid}/stat").rpartition(")")[2].split() or [""])[0]
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text()
-    except OSError:  # gone meanwhile
-        return ""
+    return (text(f"/proc/{pid}/stat").rpartition(")")[2].split() or [""])[0]

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from scratchlab.vm import registry
 from tests.command_line import ENVIRONMENT, complains
 from tests.conftest import eventually, needs_root
 from tests.lab.served import Served, gone, lab
+from tests.ports import free_port
 
 LESSON = "00-this-machine.ipynb"
 WHERE = "(os.getuid(), os.getpid(), os.uname().nodename)"
@@ -96,12 +96,6 @@ def test_no_kernel_outlives_it_however_it_ends(number: int, tmp_path: Path) -> N
 
 
 # -- ports and browsers -----------------------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @needs_root

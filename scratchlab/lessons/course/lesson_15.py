@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from scratchlab import linux, stages
+from scratchlab.errors.facts import text
 from scratchlab.lessons.exercise import Answer, Claim, Exercise, Facts
 from scratchlab.lessons.outline import Outline
 from scratchlab.linux import At, Mount, MountAttr
@@ -38,18 +39,10 @@ def seen() -> dict[str, Any]:
     return {
         "writable": os.access(SWITCH, os.W_OK),
         "readable": os.access(SWITCH, os.R_OK),
-        "keys": bool(_text("/proc/keys")),
+        "keys": bool(text("/proc/keys")),
         "firmware": os.listdir("/sys/firmware"),
-        "own": os.access("/proc/self/comm", os.W_OK) and bool(_text("/proc/self/status")),
+        "own": os.access("/proc/self/comm", os.W_OK) and bool(text("/proc/self/status")),
     }
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path) as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 def cover() -> None:
