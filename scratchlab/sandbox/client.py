@@ -2,15 +2,14 @@
 
 import atexit
 import os
-import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from scratchlab.errors import GoneError, HostError, SandboxError
+from scratchlab.sandbox.interrupts import uninterrupted
 from scratchlab.sandbox.wire import Channel, Message
 
 
@@ -22,23 +21,6 @@ class KeeperLike(Protocol):
 
     def abandon(self, box: str) -> None:
         """Close a sandbox that nobody can name any more, at the next call."""
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait until this is over: in the middle, it would leave what nobody knows of.  signal(7)"""
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
-        yield
-        return
-    came: list[Any] = []
-    signal.signal(signal.SIGINT, lambda *frame: came.append(frame))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if came:
-            handler(*came[0])
 
 
 class RemoteKeeper:

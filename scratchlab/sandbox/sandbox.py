@@ -14,6 +14,7 @@ from scratchlab.finished import Finished, Sink
 from scratchlab.sandbox import answers, client, steps
 from scratchlab.sandbox.applied import Applied, Replayed
 from scratchlab.sandbox.both import Both, both
+from scratchlab.sandbox.interrupts import uninterrupted
 from scratchlab.sandbox.running import How, Running
 from scratchlab.sandbox.wire import Channel, Message, close_all
 from scratchlab.stages.stage import Step, about
@@ -174,7 +175,7 @@ class Sandbox:
         """End all its processes, then take back what the host did for it. Closing twice is fine."""
         if self._channel is None:
             return
-        with client.uninterrupted():
+        with uninterrupted():
             channel, self._channel = self._channel, None
             if self._forks != client.forks:
                 channel.close()  # our copy only: the sandbox is our parent's
@@ -199,7 +200,7 @@ class Sandbox:
     # -- underneath ---------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        with client.uninterrupted():
+        with uninterrupted():
             answer = self._keeper.call("start", **self._wanted)
             self.name, self.pid = answer.body["ok"]["name"], answer.body["ok"]["pid"]
             self._channel = Channel.from_fd(answer.fds[0])

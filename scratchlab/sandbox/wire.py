@@ -25,13 +25,12 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
 
 from scratchlab.errors import GoneError, from_wire
-
-R = TypeVar("R")
+from scratchlab.sandbox.interrupts import uninterrupted
 
 _LENGTH = struct.Struct("!I")
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
@@ -121,10 +120,11 @@ class Channel:
         Ctrl-C may come while we wait; the channel can be used all the same.
         """
         self._asked += 1
-        self._whole(lambda: self.send({**body, "number": self._asked}, fds))
+        with self._whole():
+            self.send({**body, "number": self._asked}, fds)
         while True:
             self._wait()
-            answer = self._whole(self.receive)
+            answer = self._receive_whole()
             if answer.body.pop("number", None) == self._asked:
                 break
             close_all(answer.fds)
@@ -139,13 +139,25 @@ class Channel:
             poll.register(self._socket, select.POLLIN)
             poll.poll()
 
-    def _whole(self, act: Callable[[], R]) -> R:
+    def _receive_whole(self) -> Message:
+        answer = None
         try:
-            return act()
+            with self._whole():
+                answer = self.receive()
         except KeyboardInterrupt:
-            # In the middle of a message: whatever follows would be read as its other half.
-            self.close()
+            close_all(answer.fds if answer else ())
             raise
+        return answer
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """One message, for whose end Ctrl-C waits. A second one does not: the other end may have stopped in the middle."""
+        with uninterrupted(patience=1):
+            try:
+                yield
+            except KeyboardInterrupt:
+                self.close()  # whatever follows would be read as the other half of this message
+                raise
 
     @property
     def is_open(self) -> bool:

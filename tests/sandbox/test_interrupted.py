@@ -1,9 +1,11 @@
 """Ctrl-C, forks and lies: what may happen between a question and its answer."""
 
 import os
+import select
 import signal
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,12 +23,13 @@ pytestmark = needs_root
 
 
 @contextmanager
-def ctrl_c(when: Callable[[], object]) -> Iterator[None]:
+def ctrl_c(when: Callable[[], object], then: Callable[[], object] = bool) -> Iterator[None]:
     """SIGINT to this process as soon as `when` says so; the block must be interrupted by it."""
 
     def press() -> None:
         assert eventually(lambda: bool(when()))
         os.kill(os.getpid(), signal.SIGINT)
+        then()
 
     presser = threading.Thread(target=press)
     with pytest.raises(KeyboardInterrupt):
@@ -71,6 +74,50 @@ def test_the_late_answer_to_an_interrupted_question_is_not_taken_for_the_next_on
 
     assert ours.ask({"do": "second"}).body == {"ok": "right"}
     server.join()
+
+
+LONG = {"do": "x" * (8 << 20)}  # longer than any socket's buffer: it is on its way for as long as the other end likes
+
+
+def test_ctrl_c_in_the_middle_of_a_message_waits_for_its_end_and_the_conversation_goes_on() -> None:
+    ours, theirs = Channel.pair()
+    came = threading.Event()
+    heard: list[Any] = []
+
+    def listen() -> None:
+        came.wait()  # until then, not even the first half is taken
+        heard.append(theirs.receive().body)
+        asked = theirs.receive().body
+        theirs.send({"ok": "right", "number": asked["number"]})
+
+    server = threading.Thread(target=listen)
+    server.start()
+    with ctrl_c(lambda: is_on_its_way(theirs), then=came.set):
+        ours.ask(LONG)
+
+    assert ours.ask({"do": "second"}).body == {"ok": "right"}
+    server.join()
+    assert heard == [{**LONG, "number": 1}]
+
+
+def test_a_second_ctrl_c_gives_up_a_message_that_nobody_takes() -> None:
+    ours, theirs = Channel.pair()
+
+    def press_again() -> None:
+        while ours.is_open:  # two that come too fast are one
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.5)
+
+    with ctrl_c(lambda: is_on_its_way(theirs), then=press_again):
+        ours.ask(LONG)
+
+    assert not ours.is_open
+    with pytest.raises(GoneError):
+        ours.ask({"do": "second"})
+
+
+def is_on_its_way(to: Channel) -> bool:
+    return bool(select.select([to], [], [], 0)[0])
 
 
 def test_a_command_whose_start_was_interrupted_does_not_run_on(box: Sandbox) -> None:
