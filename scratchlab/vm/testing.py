@@ -43,8 +43,6 @@ LEFT_OUT = (
     "tests/test_rootless.py::test_the_command_gets_a_terminal_of_its_own",
     "tests/rootfs/test_host.py::test_perl_comes_with_its_modules",
     "tests/rootfs/test_executable.py::test_the_loader_is_the_one_that_readelf_names",
-    # Red in a guest now and then, green alone: the walk over all processes does not find the program. Nobody knows yet why.
-    "tests/errors/test_path_causes.py::test_the_cause_that_lies_in_a_path_is_found[written while run]",
 )  # fmt: skip
 
 # The tests whose outcome the kernel decides, so that another kernel may decide otherwise: they isolate, limit, attack, observe.

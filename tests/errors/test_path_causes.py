@@ -11,7 +11,7 @@ import pytest
 
 from scratchlab import linux
 from scratchlab.linux import At, Mount, MountAttr
-from tests.conftest import needs_root
+from tests.conftest import eventually, needs_root
 from tests.errors.provoked import call, nobody, open_, own_mounts, says
 
 pytestmark = needs_root
@@ -104,6 +104,8 @@ def written_while_run(here: Path) -> None:
     program.chmod(0o755)
     with subprocess.Popen([program, "60"]) as running:
         try:
+            # Linux 6.1 closes the descriptor by which Popen knows that the program runs before /proc shows the program.
+            assert eventually(lambda: Path(f"/proc/{running.pid}/comm").read_text(), "sleep\n") == "sleep\n"
             open_(program, os.O_WRONLY)
         finally:
             running.kill()
