@@ -56,6 +56,7 @@ KERNEL = (
     "tests/views/test_live.py", "tests/views/test_live_pictures.py",
 )  # fmt: skip
 SAME_ON_EVERY_KERNEL = (
+    "tests/attacks/test_ablation.py", "tests/attacks/test_scoreboard.py",  # tables of what test_walls.py tries one by one
     "tests/errors/test_finders.py", "tests/lessons/test_copies.py", "tests/linux/test_nftrace.py", "tests/linux/test_proc.py",
     "tests/observe/test_diff.py",
     "tests/sandbox/test_wire.py", "tests/stages/test_arguments.py", "tests/stages/test_engines_profile.py",
