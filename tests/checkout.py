@@ -9,7 +9,8 @@ HERE = Path(__file__).resolve().parent.parent
 
 # Real programs that ./lab and the stand-ins use. Nothing else is on the PATH, but for the stand-ins and /usr/sbin.
 TOOLS = [
-    "sh", "cat", "cp", "date", "dirname", "env", "flock", "ln", "mkdir", "readlink", "rm", "sha256sum", "sleep", "touch", "true",
+    "sh", "cat", "cp", "date", "dirname", "env", "flock", "ln", "mkdir", "nproc", "readlink", "rm", "sha256sum", "sleep", "touch",
+    "true",
 ]  # fmt: skip
 
 PYTHON = """#!/bin/sh
@@ -84,7 +85,7 @@ class Checkout:
         variables = {"PATH": str(self.stand_ins), "LOG": str(self.log), "STAND_INS": str(self.stand_ins), **environment}
         return subprocess.Popen(
             [lab or self.root / "lab", *words], env=variables, cwd="/", text=True,
-            stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
 
     def lab(self, *words: str, input: str = "", lab: Path | None = None, **environment: str) -> "Ran":
@@ -94,9 +95,13 @@ class Checkout:
 
     def calls(self) -> list[str]:
         """What the stand-ins were called with since the last time."""
-        calls = self.log.read_text().splitlines() if self.log.exists() else []
+        calls = self.logged()
         self.log.unlink(missing_ok=True)
         return [call for call in calls if not call.startswith(("python -c", "sys.exit"))]
+
+    def logged(self) -> list[str]:
+        """What the stand-ins have written so far."""
+        return self.log.read_text().splitlines() if self.log.exists() else []
 
 
 class Ran:

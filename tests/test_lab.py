@@ -6,11 +6,21 @@ The real thing, with the real pip, is what `.ci/run` does before it can run this
 import os
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
-from tests.checkout import HERE, LOGGED, Checkout
+from tests.checkout import HERE, LOGGED, SCRATCHLAB, Checkout
+from tests.conftest import eventually
+
+MACHINES = """
+[ "$1" = vm ] || exit 0
+trap 'kill $!; echo machines have ended >>"$LOG"; exit' TERM
+sleep 1000 &
+echo machines >>"$LOG"
+wait
+"""
 
 
 @pytest.fixture
@@ -78,7 +88,7 @@ def test_tests_need_more_than_the_main_job_and_bring_it_along(checkout: Checkout
     checkout.lab("ps")
 
     assert checkout.lab("test").asked(":dev")
-    assert checkout.lab("test").calls[0].startswith("ruff")
+    assert "ruff check" in checkout.lab("test").calls
     assert checkout.lab("ps").calls == ["scratchlab ps"]
 
 
@@ -214,6 +224,29 @@ def test_all_checks_run_even_if_one_fails_and_the_exit_status_says_so(checkout: 
     assert re.findall(r"(\w+) +(passed|FAILED) +\d+ s", ran.out) == [
         ("lint", "passed"), ("format", "passed"), ("types", "FAILED"), ("tests", "passed")
     ]  # fmt: skip
+
+
+def test_machines_test_meanwhile_and_are_heard_at_the_end(checkout: Checkout) -> None:
+    checkout.stand_in("pytest", "#!/bin/sh\necho here\n")
+    checkout.stand_in("scratchlab", '#!/bin/sh\ncase $1 in vm) echo "$@"; exit 3 ;; rootfs) mkdir -p "$3" ;; esac\n')
+
+    ran = checkout.lab("test")
+
+    assert ran.status == 1
+    assert re.search(r"^here\nvm test --guests [1-9]\d* --kernel\n", ran.out)
+    assert re.findall(r"(\w+) +(passed|FAILED) +\d+ s", ran.out)[-2:] == [("tests", "passed"), ("vm", "FAILED")]
+
+
+def test_ctrl_c_ends_the_tests_and_the_machines_too(checkout: Checkout) -> None:
+    checkout.stand_in("pytest", LOGGED + "exec sleep 1000\n")
+    checkout.stand_in("scratchlab", SCRATCHLAB + MACHINES)
+
+    with checkout.start("test") as process:
+        assert eventually(lambda: {"pytest ", "machines"} <= {*checkout.logged()})
+        os.killpg(process.pid, signal.SIGINT)
+
+    assert process.returncode == 130
+    assert "machines have ended" in checkout.calls()
 
 
 def test_the_documentation_is_built_and_what_builds_it_is_installed_once(checkout: Checkout) -> None:
