@@ -14,10 +14,7 @@ from scratchlab.lessons.folder import Folder, remove
 from scratchlab.lessons.predict import UNATTENDED
 from tests.conftest import needs_root
 
-
-@pytest.fixture(autouse=True)
-def own_progress(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+pytestmark = pytest.mark.usefixtures("own_progress")
 
 
 @pytest.fixture

@@ -247,8 +247,9 @@ def test_a_killed_keeper_is_cleaned_up_after_by_the_clean_command():
 
 def test_after_the_death_of_the_keeper_a_new_sandbox_gets_a_new_one():
     with Sandbox("first") as box:
-        os.kill(client.keeper().process.pid, signal.SIGKILL)
-        client.keeper().process.wait()
+        keeper = client.keeper().process
+        keeper.kill()
+        keeper.wait()
         with pytest.raises(SandboxError):
             box.apply(stages.unshare_uts)
         with Sandbox("second") as other:
