@@ -102,6 +102,14 @@ def test_cells_are_short_and_end_in_a_value_and_the_prose_is_enough(path):
 
 
 @each()
+def test_a_question_is_asked_in_a_cell_before_the_one_that_answers_it(path):
+    # Or a learner could not guess, and would be told so by an error. Here a guess is made for whoever is asked.
+    at_once = re.compile(r"lesson\.(belief|predict)\(.*\.reveal\(", re.DOTALL)
+
+    assert [text for text in map(source, cells(path, "code")) if at_once.search(text)] == []
+
+
+@each()
 def test_a_lesson_has_all_its_parts(path):
     code, prose = ("\n".join(map(source, cells(path, kind))) for kind in ("code", "markdown"))
     of = outline(path.name[:2])

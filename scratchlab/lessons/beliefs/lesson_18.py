@@ -25,7 +25,7 @@ def date_a_day_ahead() -> str:
 
 
 def memory_of_a_container() -> str:
-    """Ask how much memory there is, inside every namespace that could matter, and on the host."""
+    """Ask how much memory there is, inside every namespace that an engine makes, and on the host."""
 
     def total(text: str) -> str:
         return next(line for line in text.splitlines() if line.startswith("MemTotal"))
@@ -39,7 +39,7 @@ def memory_of_a_container() -> str:
 BELIEFS = {
     "a-container-has-a-kernel": Belief(
         "A container with another distribution runs another kernel.",
-        "Every namespace of a box is new. Whose kernel answers in there?",
+        "A box has the six new namespaces that an engine makes. Whose kernel answers in there?",
         {"its own, a small one": "its own", "the host's": "the host's"},
         kernel_of_a_container,
     ),
@@ -51,7 +51,7 @@ BELIEFS = {
     ),
     "a-container-has-memory": Belief(
         "A container has memory of its own, as a machine has.",
-        "Every namespace of a box is new, /proc too. Whose memory does /proc/meminfo tell of?",
+        "A box has the six new namespaces that an engine makes, and a new /proc. Whose memory does /proc/meminfo tell of?",
         {"its own": "its own", "the host's": "the host's"},
         memory_of_a_container,
     ),
