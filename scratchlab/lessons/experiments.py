@@ -18,6 +18,13 @@ def inside(act: Callable[[], Any], *before: Callable[..., Any]) -> Any:
         return box.play([step(act)])[0]["value"]
 
 
+def let(box: Sandbox, act: Callable[..., Any], *args: Any) -> Any:
+    """What a learner's function returns in a sandbox; what it prints in there is printed here, where the learner looks."""
+    done = box.play([step(act, *args)], ledger=True)[0]  # without a ledger, nobody keeps what is printed
+    print(done["printed"], end="")
+    return done["value"]
+
+
 def asked(box: Sandbox, act: Callable[..., Any], *args: Any) -> Any:
     """What a function returns in a living sandbox, without becoming one of its steps."""
     answer = box.ask({"do": "inside", "steps": [pack(step(act, *args))], "ledger": False})

@@ -75,5 +75,5 @@ def cable(near: str, far: str, pid: int) -> None:
 
 def plug_in(link: str, address: str) -> None:
     """Switch a link on, and give it an address.  ip-address(8)"""
-    linux.set_flags(link, linux.InterfaceFlag.UP)
-    netlink.send(netlink.new_address(netlink.index_of(link), address))
+    index = netlink.index_of(link)
+    netlink.send(netlink.set_up(index), netlink.new_address(index, address))

@@ -87,7 +87,7 @@ def pidfd_open(pid: int) -> int:
 
 
 def set_flags(name: str, flags: InterfaceFlag) -> None:
-    """Set the flags of a network interface: UP switches it on.  netdevice(7), ioctl(2)"""
+    """Set the flags of a network interface, and clear those not named: UP switches it on.  netdevice(7), ioctl(2)"""
     request = struct.pack("16sh14x", name.encode(), flags)  # struct ifreq
 
     def act() -> None:

@@ -1,7 +1,8 @@
-"""Hints and solutions as a learner asks for them: one at a time, and not before a try."""
+"""Hints and solutions as a learner asks for them: one at a time, not before a try, and right beyond what is checked."""
 
 import inspect
 import re
+import tarfile
 
 import pytest
 
@@ -57,3 +58,33 @@ def test_an_answer_that_fails_is_told_its_error_without_a_traceback():
         raise ValueError("oh")
 
     assert "`rename` stopped: ValueError: oh" in repr(Lesson("00", {"rename": rename}).check("rename"))
+
+
+def test_what_an_answer_prints_inside_is_printed_here(capsys):
+    def keep(path):
+        print("nothing at", path)
+
+    Lesson("06", {"keep": keep}).check("keep-it")
+
+    assert capsys.readouterr().out.startswith("nothing at /tmp/")
+
+
+def test_the_look_up_of_lesson_5_stops_at_a_file_that_hides_a_directory(tmp_path):
+    look_up = outline("05").exercise("look-up").solution
+    (tmp_path / "below/etc").mkdir(parents=True)
+    (tmp_path / "below/etc/hosts").touch()
+    (tmp_path / "above").mkdir()
+    (tmp_path / "above/etc").touch()
+
+    assert look_up([f"{tmp_path}/above", f"{tmp_path}/below"], "etc/hosts") is None
+    assert look_up([f"{tmp_path}/below"], "etc/hosts") == f"{tmp_path}/below/etc/hosts"
+
+
+def test_the_commit_of_lesson_5_takes_no_link_to_a_device_for_a_whiteout(tmp_path):
+    (tmp_path / "upper").mkdir()
+    (tmp_path / "upper/masked").symlink_to("/dev/null")
+
+    outline("05").exercise("commit").solution(f"{tmp_path}/upper", f"{tmp_path}/layer.tar")
+
+    with tarfile.open(tmp_path / "layer.tar") as layer:
+        assert [(member.name, member.linkname) for member in layer] == [("masked", "/dev/null")]

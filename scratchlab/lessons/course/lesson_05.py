@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,9 +74,10 @@ def look_up(layers: list[str], path: str) -> str | None:
             place = f"{place}/{part}"
             if not os.path.lexists(place):
                 break
-            if Path(place).is_char_device():
+            status = os.lstat(place)
+            if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
                 return None
-            is_last = is_last or "trusted.overlay.opaque" in os.listxattr(place)
+            is_last = is_last or not os.path.isdir(place) or "trusted.overlay.opaque" in os.listxattr(place)
         else:
             return place
         if is_last:
@@ -181,12 +183,12 @@ def commit(upper: str, tar: str) -> None:
     """A layer for everybody: whiteouts and opaque directories are names in it, because a tar has no word for either."""
     with tarfile.open(tar, "w") as layer:
         for path in sorted(Path(upper).rglob("*")):
-            name = path.relative_to(upper)
-            if path.is_char_device():
+            name, status = path.relative_to(upper), path.lstat()
+            if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:  # and no link to /dev/null
                 layer.addfile(tarfile.TarInfo(str(name.with_name(f".wh.{name.name}"))))
                 continue
             layer.add(path, str(name), recursive=False)
-            if path.is_dir() and "trusted.overlay.opaque" in os.listxattr(path):
+            if stat.S_ISDIR(status.st_mode) and "trusted.overlay.opaque" in os.listxattr(path):
                 layer.addfile(tarfile.TarInfo(f"{name}/.wh..wh..opq"))
 
 
@@ -199,8 +201,8 @@ COMMIT = Exercise(
     answer="commit",
     ask="""
     Write `commit(upper, tar)`. It makes a layer of an image from the upper directory of a container: a tar file that says
-    the same on any machine. In a tar, a whiteout for `gone` is an empty file called `.wh.gone` beside its place; and a
-    directory that hides all that was in it before holds an empty file called `.wh..wh..opq`.
+    the same on any machine. In a tar, a whiteout for `gone` is an empty file called `.wh.gone` in the same directory;
+    and a directory that hides all that was in it before holds an empty file called `.wh..wh..opq`.
     """,
     observe=committing,
     claims=(

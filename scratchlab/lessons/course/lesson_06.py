@@ -8,6 +8,7 @@ from typing import Any
 from scratchlab import linux, stages
 from scratchlab.attacks import weaknesses
 from scratchlab.lessons.exercise import Answer, Claim, Exercise, Facts
+from scratchlab.lessons.experiments import let
 from scratchlab.lessons.outline import Outline
 from scratchlab.linux.proc import MountPoint
 from scratchlab.sandbox import Sandbox
@@ -26,7 +27,7 @@ def keeping(answer: Answer) -> Facts:
             # Applied, and not played: both refuse where the answer would work on the real machine.
             box.apply(stages.private_mounts)
             box.apply(stages.hostname, NAME)
-            box.play([step(answer, path)])
+            let(box, answer, path)
         # Here the sandbox is closed: every process of it has ended.
         after = host.snapshot()
         held = next((mount for mount in after.mounts if mount.target == path), None)

@@ -6,6 +6,7 @@ from typing import Any
 
 from scratchlab import linux, stages
 from scratchlab.lessons.exercise import Answer, Claim, Exercise, Facts
+from scratchlab.lessons.experiments import let
 from scratchlab.lessons.outline import Outline
 from scratchlab.observe import Snapshot
 from scratchlab.sandbox import Sandbox
@@ -24,7 +25,7 @@ def rising(answer: Answer) -> Facts:
         return {"said": said, "uid": os.geteuid(), "gid": os.getegid(), "hostname": _refusal(_rename_oneself)}
 
     with Sandbox("exercise") as box:
-        facts: dict[str, Any] = box.play([step(act)])[0]["value"]
+        facts: dict[str, Any] = let(box, act)
         apart = box.snapshot().namespaces["user"] != Snapshot.of(os.getpid()).namespaces["user"]
         return facts | {"apart": apart}
 

@@ -77,7 +77,7 @@ WIRE = Exercise(
                 facts["middle"] == LEFT, f"left asks a server of middle at {MIDDLE_LEFT}, and gets: {facts['middle']}"
             ),
             (
-                "Which of the three is missing: a cable, an end that is up, or an address? Look with views.wiring(left).",
+                "Which of these is missing: a cable, an end that is up, an address? End wire with print(views.wiring(left)).",
                 "Both ends of a cable want to be switched on, each in its own network.",
                 "cable(near, far, pid) is applied to the sandbox that has the near end; pid is the other sandbox's.",
             ),
@@ -89,7 +89,7 @@ WIRE = Exercise(
                 f"right asks a server of middle at {MIDDLE_RIGHT}, and gets: {facts['other middle']}",
             ),
             (
-                "How many cables does middle have? Look with views.wiring(middle).",
+                "How many cables does middle have? End wire with print(views.wiring(middle)).",
                 "The second cable is like the first, but with another name at middle's end: two links cannot share one.",
             ),
         ),
@@ -97,7 +97,7 @@ WIRE = Exercise(
             "left knows a way to right",
             lambda facts: _unless(facts["way"], f"left has no route to {RIGHT}: the kernel would say ENETUNREACH"),
             (
-                "Which subnets has left a route to, without being told? Print left.snapshot().routes.",
+                "Which subnets has left a route to, without being told? End wire with print(left.snapshot().routes).",
                 "What is neither here nor next door goes to a neighbour that knows more: stages.route.",
             ),
         ),
@@ -120,7 +120,7 @@ WIRE = Exercise(
         Claim(
             "left gets an answer from right, which sees left's own address",
             lambda facts: _unless(facts["right"] == LEFT, f"left asks right, and gets: {facts['right']}"),
-            ("What does the packet filter of middle do on the way? Print the rules with nft list ruleset.",),
+            ('What does the packet filter of middle do? End wire with print(middle.run("nft", "list", "ruleset").out).',),
         ),
     ),
     solution=wire,

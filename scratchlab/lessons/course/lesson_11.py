@@ -4,6 +4,7 @@ from pathlib import Path
 
 from scratchlab import linux, stages
 from scratchlab.lessons.exercise import Answer, Claim, Exercise, Facts
+from scratchlab.lessons.experiments import let
 from scratchlab.lessons.group import Group
 from scratchlab.lessons.outline import Outline
 from scratchlab.linux import cgroupfs
@@ -29,7 +30,7 @@ def fenced(answer: Answer) -> Facts:
         def act() -> None:
             answer(place, pid, MOST)
 
-        learner.play([step(act)])
+        let(learner, act)
         inside = set(cgroupfs.procs(group.path))
         facts = {
             "limit": Path(group.path, "pids.max").read_text().strip(),
