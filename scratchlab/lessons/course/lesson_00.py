@@ -1,23 +1,24 @@
 """Lesson 0, this machine: every process is in one namespace of each kind already."""
 
-import os
-
 from scratchlab import stages
 from scratchlab.lessons.exercise import Answer, Claim, Exercise, Facts
 from scratchlab.lessons.outline import Outline
 from scratchlab.linux import NAMESPACES
-from scratchlab.observe import Snapshot
 from scratchlab.sandbox import Sandbox
 from scratchlab.stages import step
 
 
 def namespaces_apart(answer: Answer) -> Facts:
-    """Give the answer a fresh sandbox; then which of its namespaces are not the host's?"""
-    with Sandbox("exercise") as box:
+    """Give the answer a fresh sandbox. Which of the host's namespaces has it left, and who is called what?"""
+    # A learner who works by hand may rename the wrong side. So the sandbox begins in the UTS namespace of a host to throw away.
+    with Sandbox("host") as host, Sandbox("exercise") as box:
+        host.play([step(stages.unshare_uts)])
+        box.play([step(stages.join, host.pid, "uts")])
+        before = host.snapshot().hostname
         answer(box)
-        host, there = Snapshot.of(os.getpid()), box.snapshot()
-        apart = [kind for kind in NAMESPACES if there.namespaces[kind] != host.namespaces[kind]]
-        return {"apart": apart, "hostname": there.hostname, "host": host.hostname}
+        after, inside = host.snapshot(), box.snapshot()
+    apart = [kind for kind in NAMESPACES if inside.namespaces[kind] != after.namespaces[kind]]
+    return {"apart": apart, "hostname": inside.hostname, "host": after.hostname, "before": before}
 
 
 def _too_many(facts: Facts) -> str:
@@ -59,6 +60,14 @@ RENAME = Exercise(
             "it has left no other",
             _too_many,
             ("What would break if you shared that one with the host?", "Take a stage away, and check again."),
+        ),
+        Claim(
+            "the host keeps its name",
+            lambda facts: "" if facts["host"] == facts["before"] else f"the host is called {facts['host']} now",
+            (
+                "In whose table was the sandbox when it took the name?",
+                "A table of its own comes first, then the name.",
+            ),
         ),
         Claim(
             "inside, the hostname is alone",

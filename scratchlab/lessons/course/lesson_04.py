@@ -43,6 +43,7 @@ def pivot(root: str) -> None:
     linux.mount(root, root, None, linux.Mount.BIND | linux.Mount.REC)
     linux.chdir(root)
     linux.pivot_root(".", ".")
+    # We stand in the new root, and the old one lies on top: umount2(2) takes the upper one, chdir(2) would not see it.
     linux.umount2(".", linux.Umount.DETACH)
     linux.chdir("/")
 
