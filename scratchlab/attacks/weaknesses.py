@@ -2,11 +2,14 @@
 
 import ctypes
 import os
+from contextlib import suppress
 
 from scratchlab import linux
-from scratchlab.linux import Mount
+from scratchlab.errors import KernelError
+from scratchlab.linux import Mount, Prctl
 
 _held: list[object] = []  # what must stay where it is for as long as the process lives
+_ANY = -1  # PR_SET_PTRACER_ANY
 
 
 def leave_open(directory: str) -> None:
@@ -31,7 +34,9 @@ def stand_on(namespace: str) -> None:
 
 
 def remember(secret: str) -> int:
-    """A secret in memory, and its address."""
+    """A secret in memory, and its address; who is the same user may trace us.  PR_SET_PTRACER(2const)"""
+    with suppress(KernelError):  # EINVAL without Yama, which would let only our ancestors
+        linux.prctl(Prctl.SET_PTRACER, _ANY)
     memory = ctypes.create_string_buffer(secret.encode())
     _held.append(memory)
     return ctypes.addressof(memory)

@@ -228,6 +228,7 @@ class Prctl(IntEnum):
     SET_NO_NEW_PRIVS = 38
     GET_NO_NEW_PRIVS = 39
     CAP_AMBIENT = 47
+    SET_PTRACER = 0x59616D61
 
 
 class Ptrace(IntEnum):

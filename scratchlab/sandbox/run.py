@@ -105,7 +105,12 @@ class Conversation:
                 "the sandbox died while a command ran in it, or became pid 1 of a new namespace, with the command left outside",
                 "make a new Sandbox; apply unshare_pid while nothing runs",
             )
-        return ending_of(lines[-1])
+        if (ending := ending_of(lines[-1])) is not None:
+            # The agent closes its end next. Until then, who looks at its open files would see one more than there was.
+            poll = select.poll()
+            poll.register(self._status, 0)
+            poll.poll(100)
+        return ending
 
 
 def printer(stream: Any) -> Sink:

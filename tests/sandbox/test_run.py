@@ -31,6 +31,16 @@ def test_the_environment_can_be_replaced_whole(box):
     assert box.run("/usr/bin/env", env={"ONLY": "this"}, inherit=False).lines == ["ONLY=this"]
 
 
+def test_when_a_command_is_over_the_sandbox_has_none_of_its_pipes_open(box):
+    def open_files():
+        return set(os.listdir(f"/proc/{box.pid}/fd"))
+
+    box.run("true")
+    before = open_files()
+
+    assert [open_files() - before for _ in range(200) if box.run("true").ok] == [set()] * 200
+
+
 def test_a_command_without_input_reads_the_end_of_file_at_once(box):
     assert box.run("cat", timeout=20).out == ""
 

@@ -40,10 +40,11 @@ def each_child_has_the_limit_anew() -> bool:
 
 
 def limits_change_what_is_shown() -> bool:
-    """Limit CPU and memory, and ask the usual programs on both sides."""
+    """Limit CPU and memory, and read the files that programs read, on both sides."""
     with Sandbox("experiment") as box:
         box.play([step(stages.memory, "48M"), step(stages.cpu, 0.2)])
-        return not all(box.both(*words).same for words in (("nproc",), ("grep", "MemTotal", "/proc/meminfo")))
+        asked = (("grep", "-c", "^processor", "/proc/cpuinfo"), ("grep", "MemTotal", "/proc/meminfo"))
+        return not all(box.both(*words).same for words in asked)
 
 
 BELIEFS = {
@@ -66,8 +67,8 @@ BELIEFS = {
         each_child_has_the_limit_anew,
     ),
     "limits-change-free": Belief(
-        "`free` and `nproc` tell a container what it may use.",
-        "A box may use 48 MB and a fifth of one CPU. Do `nproc` and the total of `free` say something else in there?",
+        "`free` and `top` tell a container what it may use.",
+        "A box may use 48 MB and a fifth of one CPU. Do /proc/cpuinfo and /proc/meminfo say something else in there?",
         {"yes, they say the limit": True, "no, they say what the host says": False},
         limits_change_what_is_shown,
     ),

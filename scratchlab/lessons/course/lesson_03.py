@@ -3,6 +3,7 @@
 from scratchlab import linux, stages
 from scratchlab.attacks import weaknesses
 from scratchlab.lessons.exercise import Answer, Claim, Exercise, Facts
+from scratchlab.lessons.experiments import let
 from scratchlab.lessons.hosts import shared_host
 from scratchlab.lessons.outline import Outline
 from scratchlab.observe import Snapshot
@@ -15,7 +16,7 @@ def mounting(answer: Answer) -> Facts:
     with shared_host() as host, Sandbox("exercise") as box:
         box.play([step(weaknesses.stand_on, f"/proc/{host.pid}/ns/mnt")])
         before = host.snapshot()
-        box.play([step(answer)])
+        let(box, answer)
         after, inside = host.snapshot(), box.snapshot()
     return {
         "apart": inside.namespaces["mnt"] != after.namespaces["mnt"],

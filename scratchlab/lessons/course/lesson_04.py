@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from scratchlab import linux, stages
 from scratchlab.attacks import weaknesses
 from scratchlab.lessons.exercise import Answer, Claim, Exercise, Facts
+from scratchlab.lessons.experiments import let
 from scratchlab.lessons.outline import Outline
 from scratchlab.sandbox import Sandbox
 from scratchlab.stages import step
@@ -21,7 +22,7 @@ def pivoting(answer: Answer) -> Facts:
         Path(root, "etc").mkdir(parents=True)
         box.play([*PRIVATE, step(linux.chdir, place)])
         changed = os.stat(root).st_mtime_ns
-        box.play([step(answer, root)])
+        let(box, answer, root)
         # setns(2) leads whoever enters a mount namespace to the root of its table, wherever its processes are.
         visitor.play([step(weaknesses.stand_on, f"/proc/{box.pid}/ns/mnt")])
         return {

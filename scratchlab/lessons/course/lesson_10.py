@@ -5,6 +5,7 @@ from typing import Any
 
 from scratchlab import linux, stages
 from scratchlab.lessons.exercise import Answer, Claim, Exercise, Facts
+from scratchlab.lessons.experiments import let
 from scratchlab.lessons.hosts import street
 from scratchlab.lessons.network import ask, listen
 from scratchlab.lessons.outline import Outline
@@ -19,7 +20,7 @@ def publishing(answer: Answer) -> Facts:
     """Let the answer make rules on a throw-away host, with a server behind it. Who is answered at port 8080?"""
     with street() as (web, host, friend):
         web.play([step(listen, 80)])
-        host.play([step(answer)])
+        let(host, answer)
 
         def told(box: Sandbox, address: str, port: int = 8080) -> Any:
             return box.play([step(ask, address, port)])[0]["value"]
@@ -85,7 +86,10 @@ PUBLISH = Exercise(
             lambda facts: (
                 "" if "." not in facts["another port"] else "friend asks the host at port 8081, and web answers that, too"
             ),
-            ("What does your rule say about the port that was asked for? Print nft list ruleset.", "tcp dport 8080"),
+            (
+                'What does your rule say about the port that was asked for? Print nftables.run("list ruleset").',
+                "tcp dport 8080",
+            ),
         ),
         Claim(
             "port 8080 of other machines stays theirs, and is closed",
@@ -116,7 +120,7 @@ PUBLISH = Exercise(
             "web gets an answer from itself, by way of the host",
             _answered("web, which asks the host at 198.51.100.1,", "web"),
             (
-                "web asks the host, and is answered by itself, from an address that it has not asked. How does that look to web?",
+                "web's question comes back to web itself. Whose address is the sender's, and what does a machine make of that?",
                 "The answer must come back through the host, which only the sender's address can bring about.",
             ),
         ),

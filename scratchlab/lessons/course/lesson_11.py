@@ -91,7 +91,7 @@ FENCE = Exercise(
             ),
             (
                 "Does a move take the children along? Look at cgroup.procs after it.",
-                "/proc/PID/task/PID/children has the children of a process. Do they have children, too?",
+                "/proc/PID/task/PID/children has the children of a process with one thread. Do they have children, too?",
             ),
         ),
         Claim(

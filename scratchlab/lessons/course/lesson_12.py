@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scratchlab import linux, stages
 from scratchlab.lessons.exercise import Answer, Claim, Exercise, Facts
+from scratchlab.lessons.experiments import let
 from scratchlab.lessons.group import Group
 from scratchlab.lessons.outline import Outline
 from scratchlab.linux import cgroupfs
@@ -28,7 +29,7 @@ def neighbours(answer: Answer) -> Facts:
         def act() -> None:
             answer(quiet, noisy)
 
-        learner.play([step(act)])
+        let(learner, act)
         loops = [stack.enter_context(busy(group)) for group in (quiet, noisy)]
         before = [ran(loop) for loop in loops]
         time.sleep(SECONDS)

@@ -6,6 +6,7 @@ from typing import Any
 from scratchlab import linux, stages
 from scratchlab.errors.facts import text
 from scratchlab.lessons.exercise import Answer, Claim, Exercise, Facts
+from scratchlab.lessons.experiments import let
 from scratchlab.lessons.outline import Outline
 from scratchlab.linux import At, Mount, MountAttr
 from scratchlab.sandbox import Sandbox
@@ -29,7 +30,8 @@ def covered(answer: Answer) -> Facts:
         answer()
 
     with Sandbox("exercise") as box:
-        box.play([*APART, step(act)])
+        box.play(APART)
+        let(box, act)
         facts: dict[str, Any] = box.play([step(seen)])[0]["value"]
         return facts
 
