@@ -57,7 +57,7 @@ class Report(NamedTuple):
             if names := self.missing(needed):
                 yield from textwrap.wrap(f"{said}: {', '.join(names)}", _WIDTH, subsequent_indent="    ")
         if not self.works:
-            yield "What is needed can be had in a virtual machine too, whatever this one lacks."
+            yield "A virtual machine has all that is needed, whatever this one lacks: `scratchlab lab` runs the lessons in one."
 
 
 def _lines(finding: Finding, width: int) -> Iterator[str]:

@@ -33,7 +33,7 @@ def test_a_report_reads_well() -> None:
         "1 of 3 work, as root.",
         "needed and missing: overlay",
         "missing, and done without: KVM",
-        "What is needed can be had in a virtual machine too, whatever this one lacks.",
+        "A virtual machine has all that is needed, whatever this one lacks: `scratchlab lab` runs the lessons in one.",
     ]
 
 
