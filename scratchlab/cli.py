@@ -95,7 +95,7 @@ def _have_standard_files() -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The one list of commands and options."""
-    top = _Parser(prog="scratchlab", description="Build a container one kernel call at a time, or run one.")
+    top = _Parser(prog="scratchlab", description="Build a container one kernel call at a time, or run one.", epilog=_BEGIN)
     top.add_argument("--version", action=_Version, nargs=0, help="print the version")
     add = top.add_subparsers(metavar="COMMAND", required=True)
     _add_run(add)
@@ -107,7 +107,7 @@ def parser() -> argparse.ArgumentParser:
     for name, (_, help_) in _APART.items():
         add.add_parser(name, help=help_)
     tour = _add(add, "tour", commands.tour, "build a container step by step, and show what each step changes")
-    tour.add_argument("rootfs", metavar="ROOTFS")
+    tour.add_argument("rootfs", metavar="ROOTFS", help="a directory that holds a root filesystem")
     return top
 
 
@@ -153,6 +153,7 @@ def _add(add: Subparsers, name: str, act: Command, help_: str) -> argparse.Argum
 
 def _add_run(add: Subparsers) -> None:
     run = _add(add, "run", commands.run, "run a command in a container")
+    run.epilog = _RUN
     run.add_argument("-p", "--publish", "-publish", action="append", default=[], metavar="[IP:]HOST:CONTAINER[/udp]",
                      help="make a port of the container reachable on the host; may be repeated")  # fmt: skip
     run.add_argument("--cpus", type=_or_none, default="auto", metavar="N", help="share of one CPU (0.2), or none")
@@ -218,7 +219,7 @@ def _add_looking(add: Subparsers) -> None:
 def _add_trials(add: Subparsers) -> None:
     for name, help_ in (
         ("scoreboard", "attack a container of `run` in every way we know, and say what stopped it"),
-        ("ablate", "the same without each stage, one by one: what every wall is for"),
+        ("ablate", "attack a container of `run` without each of its stages, one by one: what every wall is for"),
     ):
         trial = _add(add, name, commands.attack, f"{help_} (status 1 if an attack was not stopped)")
         trial.set_defaults(trial=name)
@@ -256,6 +257,14 @@ The exit status is 0 if everything that is needed works, and with --strict only 
 With --json: {"works", "user", "needed_and_missing": [what…], "optional_and_missing": [what…], "findings": [{"what", "works",
 "needed", "why", "cause", "do", "stages": […], "lessons": [0…18]}…]}; why, cause and do are empty where it works.
 """
+
+
+_BEGIN = "To begin: `scratchlab lab` opens the lessons; `scratchlab doctor` says what containers can have on this machine."
+
+_RUN = (
+    "In parentheses is what you get without the option. The exit status is that of the command, or 128 + n if signal n ended it; "
+    "126 if it cannot be executed, 127 if it is not there, 125 for a failure of ours, 2 for wrong usage."
+)
 
 
 def _or_none(text: str) -> str | None:

@@ -294,6 +294,6 @@ def _environment(words: list[str]) -> dict[str, str]:
 def _need_root(what: str, command: str) -> None:
     if os.geteuid() != 0:
         raise HostError(
-            f"you are not root, and to {what} with limits and a cable to the host needs root",
+            f"you are not root, and to {what} with limits and a cable to the host takes root",
             f"sudo {command} …; without root, `scratchlab run` and a Sandbox() in Python begin with unshare_user",
         )

@@ -160,7 +160,9 @@ def test_a_missing_packet_filter_library_is_named_and_the_way_without_it(rootfs:
     def lack() -> None:
         linux.mount(str(tmp_path / "empty"), library, None, Mount.BIND)
 
-    on_a_lesser_machine(lack, 125, "libnftables.so.1 .*\n  hint: install it .*leave out the stage nat", "run", rootfs, "true")
+    on_a_lesser_machine(
+        lack, 125, "libnftables.so.1 .*\n  hint: install it .*leave out nat and input_drop", "run", rootfs, "true"
+    )
 
 
 def test_a_missing_kernel_feature_is_named_by_its_system_call(rootfs: Path) -> None:

@@ -42,8 +42,8 @@ def test_options_are_for_the_lessons_with_or_without_the_word(checkout: Checkout
     assert checkout.lab(*words).calls[-1] == "scratchlab lab --no-browser --port 9000"
 
 
-@pytest.mark.parametrize("words", [[], ["lab"], ["vm", "list"], ["kernel", "list"]])
-def test_who_may_not_install_can_have_the_lessons_for_they_run_in_a_virtual_machine(checkout: Checkout, words: list[str]) -> None:
+@pytest.mark.parametrize("words", [[], ["lab"], ["vm", "list"], ["kernel", "list"], ["doctor"]])
+def test_who_may_not_install_can_have_the_lessons_and_the_doctor(checkout: Checkout, words: list[str]) -> None:
     (checkout.stand_ins / "busybox").unlink()
     checkout.stand_in("id", "#!/bin/sh\necho 1000\n")
 

@@ -143,8 +143,8 @@ ATTEMPTS = [
     ),
     Attempt("/proc of a pid namespace", _proc, ("proc",), (7, 15), _UNMASKED),
     Attempt("/sys of a network namespace", _sysfs, ("sysfs",), (9, 15), _UNMASKED),
-    Attempt("/dev of a container", _devices, ("devices",), (3,), "needs the host's /dev/null and its like, to be bound"),
-    Attempt("device nodes", _nodes, ("devices",), (3, 8), "the host's nodes are bound instead", needed=False),
+    Attempt("/dev of a container", _devices, ("devices",), (16,), "needs the host's /dev/null and its like, to be bound"),
+    Attempt("device nodes", _nodes, ("devices",), (8, 16), "the host's nodes are bound instead", needed=False),
     Attempt(
         "POSIX message queues", _queues, ("devices", "unshare_ipc"), (6,), "few programs miss /dev/mqueue", needed=False,
     ),
@@ -152,5 +152,5 @@ ATTEMPTS = [
         "id-mapped mounts", _idmap, ("idmap",), (8,),
         "needs root, and Linux 6.3 or newer for tmpfs; without it, files of --userns auto belong to nobody", needed=False,
     ),
-    Attempt("name servers of a container", _resolv, ("resolv",), (10,), _NO_MOUNT),
+    Attempt("name servers of a container", _resolv, ("resolv",), (16,), _NO_MOUNT),
 ]  # fmt: skip

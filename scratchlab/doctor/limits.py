@@ -92,12 +92,11 @@ ATTEMPTS = [
     Attempt("birth in a control group", _birth, ("cpu", "memory", "pids", "join_groups"), (11, 17), _NO_GROUPS),
     Attempt(
         "delegated control groups", _delegation, ("cpu", "memory", "pids"), (11,),
-        "lesson 11 delegates only as root and with version 2; limits of ordinary users need it", needed=False,
+        "only limits of ordinary users need it", needed=False,
     ),
     Attempt(
         "all controllers in version 2", _all_in_version_2, ("cpu", "memory", "pids", "io"), (11, 12),
-        "lessons 11 and 12 are written for version 2: take a virtual machine, or boot with systemd.unified_cgroup_hierarchy=1; "
-        "the stages work with version 1 as well", needed=False,
+        "or leave it so: stages and lessons work with version 1 too, and lessons 11 and 12 say where they differ", needed=False,
     ),
     Attempt("pressure (PSI)", _pressure, ("cpu", "memory", "io"), (12,), "boot with psi=1; lesson 12 shows it", needed=False),
 ]  # fmt: skip

@@ -70,7 +70,7 @@ ATTEMPTS = [
     Attempt("bridge", _bridge, ("bridge",), (10,), "as root: modprobe bridge; or use veth, which needs none"),
     Attempt(
         "packet filter and NAT (nftables)", _nftables, ("nat", "publish", "input_drop"), (10,),
-        "or leave out the stage nat: a process then carries published ports",
+        "or leave out nat and input_drop: a process then carries published ports",
     ),
     Attempt(
         "IP forwarding", _forwarding, ("nat", "publish"), (10,),

@@ -7,6 +7,7 @@ from scratchlab import linux, stages
 from scratchlab.doctor.attempt import Attempt, apart, child_of, ordinary, own_user_namespace, scratch, settled
 from scratchlab.errors import HostError, ScratchlabError, facts
 from scratchlab.linux import Clone
+from scratchlab.shared import run_directory
 from scratchlab.stages import subids
 from scratchlab.stages.stage import namespaces_of
 
@@ -53,7 +54,9 @@ def _time() -> None:
 
 def _join() -> None:
     """Enter a child's namespaces by its pidfd."""
+    journals = run_directory().parent  # asked now: in a user namespace we are called root, and would look in root's
     apart()
+    os.environ["XDG_RUNTIME_DIR"] = str(journals)
     with settled(lambda: linux.unshare(Clone.NEWUTS)) as target:
         theirs = namespaces_of(target.pid, ["uts"])
         fd = linux.pidfd_open(target.pid)

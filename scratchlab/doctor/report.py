@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import textwrap
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ ATTEMPTS: list[Attempt] = [
     *rights.ROOT, *names.ATTEMPTS, *files.ATTEMPTS, *limits.ATTEMPTS, *links.ATTEMPTS, *rights.ATTEMPTS, *machine.ATTEMPTS,
 ]  # fmt: skip
 
-_WIDTH = 110
+_WIDTH = 110  # or less, on a terminal that is narrower
 
 
 class Report(NamedTuple):
@@ -55,9 +56,13 @@ class Report(NamedTuple):
         yield f"{working} of {len(self.findings)} work, as {self.user}."
         for needed, said in ((True, "needed and missing"), (False, "missing, and done without")):
             if names := self.missing(needed):
-                yield from textwrap.wrap(f"{said}: {', '.join(names)}", _WIDTH, subsequent_indent="    ")
+                yield from textwrap.wrap(f"{said}: {', '.join(names)}", _width(), subsequent_indent="    ")
         if not self.works:
-            yield "What is needed can be had in a virtual machine too, whatever this one lacks."
+            yield "A virtual machine has all that is needed, whatever this one lacks: `scratchlab lab` runs the lessons in one."
+
+
+def _width() -> int:
+    return max(60, min(_WIDTH, shutil.get_terminal_size((_WIDTH, 0)).columns))
 
 
 def _lines(finding: Finding, width: int) -> Iterator[str]:
@@ -68,7 +73,7 @@ def _lines(finding: Finding, width: int) -> Iterator[str]:
         for name, text in (("why", finding.why), ("cause", finding.cause), ("do", finding.do)):
             if text:
                 yield from textwrap.wrap(
-                    text, _WIDTH, initial_indent=f"       {name:<6} ", subsequent_indent=" " * 14,
+                    text, _width(), initial_indent=f"       {name:<6} ", subsequent_indent=" " * 14,
                     break_long_words=False, break_on_hyphens=False,
                 )  # fmt: skip
 

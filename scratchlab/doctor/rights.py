@@ -110,13 +110,13 @@ ATTEMPTS = [
     Attempt("ambient capabilities", _ambient, ("ambient",), (13,), "Linux 4.3 or newer"),
     Attempt("no_new_privs", _no_new_privs, ("no_new_privs",), (13, 14), _NO_FILTER),
     Attempt("seccomp", _seccomp, ("seccomp",), (14,), "a kernel with CONFIG_SECCOMP_FILTER; or --without seccomp"),
-    Attempt("Landlock", _landlock, ("landlock",), (15,), "only lesson 15 shows less without it", needed=False),
-    Attempt("AppArmor", _module("apparmor"), ("apparmor_profile",), (15,), f"{_NO_MODULE}apparmor", needed=False),
-    Attempt("SELinux", _module("selinux"), ("selinux_label",), (15,), f"{_NO_MODULE}selinux", needed=False),
-    Attempt("closing of inherited files", _close_fds, ("close_fds",), (4,), "Linux 5.11 or newer: close_range(2)"),
+    Attempt("Landlock", _landlock, ("landlock",), (14,), "only lesson 14 shows less without it", needed=False),
+    Attempt("AppArmor", _module("apparmor"), ("apparmor_profile",), (14,), f"{_NO_MODULE}apparmor", needed=False),
+    Attempt("SELinux", _module("selinux"), ("selinux_label",), (14,), f"{_NO_MODULE}selinux", needed=False),
+    Attempt("closing of inherited files", _close_fds, ("close_fds",), (1, 4), "Linux 5.11 or newer: close_range(2)"),
     Attempt(
         "other users and groups", _user, ("user",), (8, 13), "use sudo; or map more ids than one into a user namespace",
         needed=False,
     ),
-    Attempt("resource limits", _rlimits, ("rlimits",), (1, 11), _NO_FILTER),
+    Attempt("resource limits", _rlimits, ("rlimits",), (11, 13), _NO_FILTER),
 ]  # fmt: skip

@@ -100,7 +100,7 @@ def _library() -> ctypes.CDLL:
     except OSError:
         raise HostError(
             "libnftables.so.1 is not on this machine: no NAT, and no ports published by the kernel",
-            "install it (Debian: apt install nftables), or leave out the stage nat: a process then carries published ports",
+            "install it (Debian: apt install nftables), or leave out nat and input_drop: a process then carries published ports",
         ) from None
     library.nft_ctx_new.restype = ctypes.c_void_p
     # Without these, ctypes would cut the pointer to 32 bits.

@@ -79,7 +79,7 @@ def _add_use(add: Subparsers) -> None:
 
 
 def _add_test(add: Subparsers) -> None:
-    test = _add(add, "test", commands.test, "run the tests of this checkout in machines, with no test left out")
+    test = _add(add, "test", commands.test, "run the tests of this checkout in machines; what could be skipped there fails")
     test.add_argument("-n", "--guests", type=int, default=2, metavar="N", help="how many machines share the work (2)")
     test.add_argument(
         "--memory", default="4096", metavar="MB", help="memory of each (4096); tests need it, the host gives what is used"
