@@ -1,7 +1,7 @@
 """Whether this computer can run a guest on its own processor, or must emulate one; found out by trying, once.
 
 That a device such as /dev/kvm can be opened proves nothing: inside some virtual machines it answers every question, and
-then the guest stands still. So a kernel is booted, and has two seconds to say its first words.
+then the guest stands still. So a kernel is booted, and has a few seconds to say its first words.
 """
 
 import json
@@ -10,11 +10,12 @@ import platform
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from scratchlab.vm import cache
 from scratchlab.vm.child import Child, Spawned
-from scratchlab.vm.hardware import BOARDS
+from scratchlab.vm.hardware import BOARDS, this_computer
 from scratchlab.vm.image import Image
 from scratchlab.vm.qemu import Qemu
 from scratchlab.vm.recipe import default_machine
@@ -32,12 +33,14 @@ def choose(qemu: Qemu, image: Image) -> str:
     own = _BY_SYSTEM.get(sys.platform)
     if not own or image.machine != default_machine():
         return EMULATION
-    # Another QEMU, or another kernel of this computer, is another answer.
+    # Another QEMU, or another kernel or processor of this computer, is another answer.
     record = cache.cache() / "accelerator.json"
-    asked = {"qemu": qemu.version, "system": platform.release(), "accelerator": own, "may": _may_use(own)}
+    asked = {"qemu": qemu.version, "system": platform.release(), "computer": this_computer(), "accelerator": own,
+             "may": _may_use(own)}  # fmt: skip
     if (known := _read(record)).get("asked") != asked:
         known = {"asked": asked, "works": asked["may"] and boots(qemu, image, own)}
-        record.write_text(json.dumps(known) + "\n")
+        with suppress(OSError):  # a full disk: then the next start tries again
+            record.write_text(json.dumps(known) + "\n")
     return own if known["works"] else EMULATION
 
 

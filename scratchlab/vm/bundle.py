@@ -19,10 +19,11 @@ from typing import IO, Any
 
 from scratchlab.errors import HostError, InputError
 from scratchlab.vm import cache
-from scratchlab.vm.image import Image, images
+from scratchlab.vm.image import Image, images, whole
 from scratchlab.vm.progress import Progress, silent
 
 _FILES = ("vmlinuz", "initrd", "disk")
+_SAID = {"name", "sha256", "machine", "suite", "kernel", "python"}
 _HINT = "copy it again, or have it exported again"
 
 
@@ -72,27 +73,33 @@ def import_(source: Path, progress: Progress = silent) -> Image:
         with tarfile.open(source) as archive:
             facts = _facts(archive, source)
             place = images() / str(facts["name"])
-            if not place.is_dir():
+            if not whole(place):
                 _take_in(archive, facts, place, source, progress)
             return Image.read(place)
     except FileNotFoundError:
         raise InputError(f"there is no file {source}", "`scratchlab vm export FILE` writes one") from None
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, KeyError) as error:
         raise InputError(f"{source} is no image, or a damaged one: {error}", _HINT) from None
+    except OSError as error:
+        raise HostError(f"could not take {source} in: {error.strerror or error}", "is there room? see df") from None
 
 
 def _facts(archive: tarfile.TarFile, source: Path) -> dict[str, Any]:
     # The last member: a file that was cut short has none.
     member = archive.extractfile("image.json")
-    facts: dict[str, Any] = json.loads(member.read()) if member else {}
-    if not re.fullmatch(r"[0-9a-f]{16}", str(facts.get("name"))) or set(facts.get("sha256", {})) != set(_FILES):
+    try:
+        facts: dict[str, Any] = dict(json.loads(member.read())) if member else {}
+        known = facts.keys() >= _SAID and set(facts["sha256"]) == set(_FILES)
+    except (ValueError, TypeError):
+        known = False
+    if not known or not re.fullmatch(r"[0-9a-f]{16}", str(facts["name"])):
         raise InputError(f"{source} is no image of this version of Scratchlab", _HINT)
     return facts
 
 
 def _take_in(archive: tarfile.TarFile, facts: dict[str, Any], place: Path, source: Path, progress: Progress) -> None:
     kept = {key: value for key, value in facts.items() if key not in ("name", "sha256")}
-    with cache.built_aside(place) as aside:
+    with cache.built_aside(place, replaces=place.is_dir()) as aside:
         _unpack(archive, facts, aside, source, progress)
         (aside / "image.json").write_text(json.dumps({**kept, "imported": True}, indent=1) + "\n")
 

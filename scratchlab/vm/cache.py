@@ -42,10 +42,10 @@ def _usual() -> str:
 
 
 @contextmanager
-def built_aside(place: Path) -> Iterator[Path]:
+def built_aside(place: Path, replaces: bool = False) -> Iterator[Path]:
     """A new directory to fill; named `place` at the end, or removed after an error.
 
-    Whoever is second to finish gives way.
+    Whoever is second to finish gives way; unless this one `replaces` what has the name.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     aside = place.with_name(f".{place.name}.{os.getpid()}")
@@ -53,6 +53,8 @@ def built_aside(place: Path) -> Iterator[Path]:
     aside.mkdir()
     try:
         yield aside
+        if replaces:
+            remove(place)
         try:
             aside.rename(place)
         except OSError:
@@ -60,6 +62,18 @@ def built_aside(place: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove(directory: Path) -> None:
+    """Remove a directory. Others see it whole, and then not at all, though its files go one by one."""
+    doomed = directory.with_name(f".{directory.name}.gone.{os.getpid()}")
+    try:
+        directory.rename(doomed)
+    except FileNotFoundError:
+        return
+    except OSError:  # Windows, where somebody has a file of it open
+        doomed = directory
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def remove_unfinished(directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""QEMU as a child that cannot outlive us, and cannot get lost: the counterpart of parent.py.
+"""QEMU, or apt-get, as a child that cannot outlive us, and cannot get lost: the counterpart of parent.py.
 
 A guest that waits for a snapshot, or has just been saved to one, stands still. It does not notice that its host's program is
 gone, so no end of a pipe will end its QEMU. On Linux the kernel does. On other systems the next look at the machines that run
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from scratchlab.errors import HostError
@@ -35,7 +36,7 @@ class Spawned:
         """The child, once it runs. Raises HostError if it does not start."""
         self._settled.wait()
         if not self._child:
-            raise HostError(f"QEMU does not start: {self._error}", "see `scratchlab vm doctor`")
+            raise HostError(f"{Path(self._words[0]).name} does not start: {self._error}", "see `scratchlab vm doctor`")
         return self._child
 
     def end(self) -> None:

@@ -1,7 +1,7 @@
 """Whether a guest's clock runs as fast as ours: it counts a processor's ticks, and measures once, as it boots, how fast they are.
 
 On a busy computer that measure can be wrong by far. A guest that is given no time by its host while it measures a tenth of a
-second believes that its processor is slow, and then all its seconds are too short. In a snapshot they would stay so.
+second believes that its processor is slow, and then all its seconds are too short, as long as it runs; in a snapshot, for ever.
 """
 
 import time
@@ -13,6 +13,9 @@ _PATIENCE = 30.0
 _TOLERANCE = 0.03
 _GOOD_ENOUGH = 0.005  # seconds that a question may take
 _ASKED = 20
+_APART = 0.5  # seconds between two readings
+_DOUBT = 0.01  # how uncertain a rate may be
+_LONG_ENOUGH = 10.0  # seconds after which it is taken as it is
 
 
 class Reading(NamedTuple):
@@ -54,6 +57,17 @@ def read(process: Process) -> Reading:
         if took < _GOOD_ENOUGH:
             break
     return min(readings, key=lambda reading: reading.took)
+
+
+def measure(process: Process) -> Rate:
+    """How fast the guest's clock runs, from two readings so far apart that what is uncertain of each hardly counts."""
+    before = read(process)
+    while True:
+        time.sleep(_APART)
+        after = read(process)
+        apart = after.ours - before.ours
+        if (before.took + after.took) / 2 < _DOUBT * apart or apart > _LONG_ENOUGH:
+            return compare(before, after)
 
 
 def compare(before: Reading, after: Reading) -> Rate:

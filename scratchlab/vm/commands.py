@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from scratchlab.errors import InputError
+from scratchlab.errors import HostError, InputError
 from scratchlab.vm import keep, registry
 from scratchlab.vm.link import Guest
 from scratchlab.vm.progress import for_terminal
@@ -46,9 +46,17 @@ def _settings(arguments: argparse.Namespace, **more: Any) -> dict[str, Any]:
 
 def stop(arguments: argparse.Namespace) -> int:
     """End machines."""
+    if not arguments.names and not arguments.all:
+        raise InputError("which machine is to end?", "name it as `scratchlab vm list` does, or say --all")
     found = registry.entries() if arguments.all else [registry.find(name) for name in arguments.names]
+    problems = []
     for entry in found:
-        registry.stop(entry)
+        try:
+            registry.stop(entry)
+        except HostError as error:
+            problems.append(error)
+    if problems:
+        raise problems[0]
     return 0
 
 

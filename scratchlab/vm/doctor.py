@@ -30,11 +30,13 @@ def examine(kind: str = "") -> Iterator[Finding]:
     built = image.find(machine)
     yield _qemu(program, machine)
     yield _image(built)
+    taken = None
     if program and built:
         parts = Hardware(machine, accelerator.choose(program, built))
+        taken = snapshot.find(program, parts, built)
         yield _accelerator(parts.accelerator)
-        yield _snapshot(snapshot.find(program, parts, built))
-    yield _space()
+        yield _snapshot(taken)
+    yield _space(0 if taken else image.WORK_SIZE)
 
 
 def _qemu(program: qemu.Qemu | None, machine: str) -> Finding:
@@ -70,9 +72,9 @@ def _snapshot(taken: snapshot.Snapshot | None) -> Finding:
     return Finding("snapshot", f"{taken.directory.name}, {_size(taken.directory)}{shared}")
 
 
-def _space() -> Finding:
+def _space(needed: int) -> Finding:
     free = shutil.disk_usage(cache.cache()).free
-    enough = free > image.WORK_SIZE
+    enough = free >= needed
     return Finding(
         "disk", f"{free / 1e9:.1f} GB free in {cache.cache()}", enough, "" if enough else "set XDG_CACHE_HOME to a larger one"
     )

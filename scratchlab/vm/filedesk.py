@@ -3,7 +3,8 @@
 The learner's progress (progress.py) goes in at the start, too, and what lessons add to it comes out after each cell.
 
 The guest asks with a message (guest/files.py), and the answer goes into a file there, which the cell waits for. What a guest
-asks for stays in the notebook's folder, and out of what is hidden in it.
+asks for stays in the notebook's folder, and out of what is hidden in it: a cell of a stranger's notebook must not reach
+.git/hooks, by no name, no link, and no tar of its own (link.py).
 """
 
 import io
@@ -89,9 +90,11 @@ class FileDesk:
             raise InputError("%fetch wants to know which files", "%fetch result.txt")
         for name in names:
             path = allowed(name)
-            place = self._folder / path.parent
+            place = self._folder.resolve() / path.parent
+            if place.resolve() != place:
+                raise InputError(f"{path.parent} beside the notebook is a link, which is not followed", "fetch it elsewhere")
             place.mkdir(parents=True, exist_ok=True)
-            self._guest.fetch(f"{notebook.PLACE}/{path}", place)
+            self._guest.fetch(f"{notebook.PLACE}/{path}", place, plain=True)
         return names
 
 

@@ -1,5 +1,7 @@
 """The machine that QEMU makes: its parts, and the words that say so on QEMU's command line.  qemu(1)"""
 
+import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +56,18 @@ class Hardware:
     def append(self) -> str:
         """The kernel's command line."""
         return f"{_APPEND.format(console=self.board.console)} {self.board.append}".strip()
+
+
+def this_computer() -> str:
+    """What its processor calls itself.
+
+    A snapshot counts on its speed, and several computers may share a home directory.
+    """
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
 
 
 @dataclass(frozen=True)

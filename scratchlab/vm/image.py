@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -75,51 +76,66 @@ def recipe_here(machine: str = "") -> Recipe:
 def find(machine: str = "") -> Image | None:
     """The image of today's recipe; or one that was imported, where none can be built. None if there is neither."""
     recipe = recipe_here(machine)
-    place = images() / recipe.hash
-    if place.is_dir():
-        return Image.read(place)
-    imported = [found for directory in images().glob("[!.]*") if (found := Image.read(directory)).facts.get("imported")]
-    fitting = [found for found in imported if found.machine == recipe.machine or not machine]
+    if found := whole(images() / recipe.hash):
+        return found
+    fitting = [found for found in _all() if found.facts.get("imported") and (found.machine == recipe.machine or not machine)]
     # Of another kind only where there is none of ours: it would be emulated.
     return min(fitting, key=lambda found: (found.machine != recipe.machine, found.name), default=None)
 
 
+def whole(directory: Path) -> Image | None:
+    """The image in this directory, or None if something of it is missing."""
+    try:
+        found = Image.read(directory)
+    except (OSError, ValueError):
+        return None
+    return found if all(path.exists() for path in (found.kernel, found.initrd, found.disk)) else None
+
+
+def _all() -> list[Image]:
+    return [found for directory in images().glob("[!.]*") if (found := whole(directory))]
+
+
 def have(machine: str = "", progress: Progress = silent) -> Image:
     """The image, built now if there is none yet."""
+    if found := find(machine):
+        return found
     with cache.locked("build"):
+        # Another program may have built it while we waited.
         return find(machine) or _build(recipe_here(machine), progress)
 
 
 def rebuild(machine: str = "", progress: Progress = silent) -> Image:
-    """The image, built again."""
+    """The image, built again. The one that there is stays until then."""
     with cache.locked("build"):
-        shutil.rmtree(images() / recipe_here(machine).hash, ignore_errors=True)
         return _build(recipe_here(machine), progress)
 
 
 def _build(recipe: Recipe, progress: Progress) -> Image:
-    work = cache.cache() / "fetched" / recipe.hash
+    place = images() / recipe.hash
+    work = cache.cache() / "fetched" / recipe.hash  # stays when the build is interrupted: the next one need not fetch that again
     cache.remove_unfinished(images())
     cache.need_space(cache.cache(), WORK_SIZE, "building an image")
-    grown = work / "tree"
-    shutil.rmtree(grown, ignore_errors=True)  # of a build that was interrupted; what it fetched is beside it, and stays
     try:
-        with cache.built_aside(images() / recipe.hash) as place:
+        with cache.built_aside(place, replaces=place.is_dir()) as aside:
+            # In a directory that is this build's alone: a pip or tar of one that was killed may write for a moment longer.
+            grown = aside / "tree"
             kernel = _fill(grown, work, recipe, progress)
-            _write(place, grown, kernel, recipe, progress)
+            _write(aside, grown, kernel, recipe, progress)
+            shutil.rmtree(grown, ignore_errors=True)
     except OSError as error:
         raise HostError(f"building an image failed: {error}", "is the disk full? see df") from None
     shutil.rmtree(work, ignore_errors=True)
     _forget_unused(recipe.machine)
-    return Image.read(images() / recipe.hash)
+    return Image.read(place)
 
 
 def _forget_unused(machine: str) -> None:
     """Remove images of older recipes that nobody has started a machine from for a week. What was imported stays."""
-    for directory in images().glob("[!.]*"):
-        unused = (directory / "image.json").stat().st_mtime < time.time() - _KEPT_UNUSED
-        if unused and (old := Image.read(directory)).machine == machine and not old.facts.get("imported"):
-            shutil.rmtree(directory, ignore_errors=True)
+    for old in _all():
+        unused = (old.directory / "image.json").stat().st_mtime < time.time() - _KEPT_UNUSED
+        if unused and old.machine == machine and not old.facts.get("imported"):
+            cache.remove(old.directory)
 
 
 def _fill(grown: Path, work: Path, recipe: Recipe, progress: Progress) -> Path:
@@ -150,7 +166,8 @@ def _write(place: Path, grown: Path, kernel: Path, recipe: Recipe, progress: Pro
     (place / "initrd").write_bytes(_initrd(grown))
     _make_disk(grown, place / "disk")
     facts = {"machine": recipe.machine, "suite": recipe.suite, "python": tree.python_of(grown),
-             "kernel": tree.modules_directory(grown).name, "recipe": recipe.hash}  # fmt: skip
+             "kernel": tree.modules_directory(grown).name, "recipe": recipe.hash,
+             "built": datetime.now(UTC).isoformat(timespec="seconds")}  # fmt: skip
     (place / "image.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 

@@ -7,7 +7,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from scratchlab.errors import GoneError, HostError, InputError
@@ -93,28 +93,51 @@ class Guest:
         if not done.ok:
             raise HostError(f"could not copy to {to} in the machine: {done.err or done.note}", "is there room? run `df` in it")
 
-    def fetch(self, source: str, to: Path) -> None:
-        """Copy a file or directory of the machine into the directory `to` of this computer."""
+    def fetch(self, source: str, to: Path, plain: bool = False) -> None:
+        """Copy a file or directory of the machine into the directory `to` of this computer.
+
+        If `plain`, nothing hidden is written, and nothing through a link; what a link in the machine leads to comes in its place.
+        """
         parent, _, name = source.rstrip("/").rpartition("/")
+        where = parent or ("/" if source.startswith("/") else ".")
+        followed = ["--dereference", "--hard-dereference"] if plain else []
         errors = Kept(None)
         with tempfile.TemporaryFile() as stream:
-            with self.open(["tar", "-c", "-C", parent or ("/" if source.startswith("/") else "."), "--", name]) as session:
+            with self.open(["tar", "-c", *followed, "-C", where, "--", name]) as session:
                 outputs = {frames.OUTPUT: stream.write, frames.ERRORS: errors.add}
                 ending = Conversation(session, io.BytesIO(), outputs).until_ended()
             if ending.code:
                 raise HostError(f"could not copy {source} from the machine: {errors.text()}", "look with `scratchlab vm shell`")
             stream.seek(0)
-            unpack_here(stream, to)
+            unpack_here(stream, to, name, plain)
 
 
-def unpack_here(stream: IO[bytes], to: Path) -> None:
-    """Unpack what came from a machine. Raises HostError for what does not fit below `to`."""
-    # A guest is nobody's friend: its archive may want to write where we did not ask. The filter refuses that.
+def unpack_here(stream: IO[bytes], to: Path, name: str, plain: bool = False) -> None:
+    """Unpack `name`, and what is in it, from what came from a machine. Raises HostError for anything else."""
+
+    # A guest is nobody's friend, and its tar may be anybody's: what comes need not be what we asked for.
+    def accepted(member: tarfile.TarInfo, place: str) -> tarfile.TarInfo:
+        if name != "." and PurePosixPath(member.name).parts[:1] != (name,):
+            raise HostError(f"the machine sent {member.name!r} instead of {name!r}", "its tar is not the usual one: reset it")
+        if plain:
+            _check_plain(member, Path(place))
+        return tarfile.data_filter(member, place)
+
     try:
         with tarfile.open(fileobj=stream) as archive:
-            archive.extractall(to, filter="data")
+            archive.extractall(to, filter=accepted)
     except (tarfile.TarError, OSError) as error:
         raise HostError(f"could not write what came from the machine to {to}: {error}", "is it a directory, with room?") from None
+
+
+def _check_plain(member: tarfile.TarInfo, place: Path) -> None:
+    """Raise HostError for what is not a file or directory, or hidden, or would be written where a link leads to."""
+    if not (member.isreg() or member.isdir()):
+        raise HostError(f"{member.name!r} in the machine is no file and no directory", "copy what you want of it to a file there")
+    if any(part[:1] == "." for part in PurePosixPath(member.name).parts):
+        raise HostError(f"{member.name!r} in the machine is hidden", "give it another name there, without the dot")
+    if (place / member.name).resolve() != place.resolve() / member.name:
+        raise HostError(f"{place / member.name} is behind a link, which is not followed", "remove the link, or take another name")
 
 
 def check_words(argv: Sequence[str]) -> None:

@@ -4,7 +4,6 @@ import io
 import secrets
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 from scratchlab.errors import GoneError, HostError
@@ -112,7 +111,10 @@ class Machine(Guest):
             if not refused.strip():
                 return wanted
             if port:
-                raise HostError(f"port {port} of this computer is taken", "choose another one, or see who has it: ss -tlnp")
+                raise HostError(
+                    f"port {port} of this computer is taken, or not for this user",
+                    "choose another one from 1024 on, or see who has it: ss -tlnp",
+                )
         raise HostError("no free port on this computer", "see who has them: ss -tlnp")
 
     def start_kernel(self, key: str, env: dict[str, str] | None = None, cwd: str = "/root") -> None:
@@ -145,8 +147,9 @@ class Maker:
                 return self._greet(snapshot.restore(self._qemu, self._parts, taken, self._network, registration))
             except (HostError, GoneError) as error:
                 self._say(f"no machine from a snapshot: {error.message}")
-                if taken:
-                    snapshot.forget(taken.directory)  # damaged: another one is taken, once
+                if not taken:
+                    break  # what kept us from taking one would do so again
+                snapshot.forget(taken)  # damaged: another one is taken, once
         self._say("the machine boots, which takes some seconds")
         return self.boot(registration)
 
@@ -177,8 +180,10 @@ class Started(NamedTuple):
 def _free_port() -> int:
     import socket
 
-    with suppress(OSError), socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", 0))
+        except OSError:
+            raise HostError("no free port on this computer", "see who has them: ss -tlnp") from None
         port: int = probe.getsockname()[1]
         return port
-    return 0

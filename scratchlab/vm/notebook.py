@@ -4,6 +4,7 @@ import io
 import os
 import tarfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,7 +46,10 @@ def beside(folder: Path) -> Files:
     found = Files([], [])
     size = 0
     for path in sorted(_below(folder), key=lambda path: (len(path.parts), path)):
-        own = path.stat().st_size
+        try:
+            own = path.stat().st_size
+        except OSError:  # it has gone since it was found
+            continue
         fits = own <= _LARGEST and size + own <= _MOST
         size += own if fits else 0
         (found.taken if fits else found.left_out).append(path)
@@ -75,7 +79,11 @@ def as_tar(folder: Path, files: list[Path]) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT, dereference=True) as archive:
         for path in files:
-            archive.add(path, path.relative_to(folder).as_posix(), recursive=False, filter=as_root)
+            with suppress(FileNotFoundError):  # it has gone since it was found
+                content = path.read_bytes()  # at once: a file that is being written has another length at each look
+                member = as_root(archive.gettarinfo(path, path.relative_to(folder).as_posix()))
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
     return stream.getvalue()
 
 

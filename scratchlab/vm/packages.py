@@ -16,6 +16,7 @@ from pathlib import Path
 from shutil import which
 
 from scratchlab.errors import HostError
+from scratchlab.vm.child import Child, Spawned
 from scratchlab.vm.progress import Progress
 
 _CONFIGURATION = """
@@ -78,15 +79,14 @@ class Apt:
         listed = self._apt("--print-uris", *words).stdout
         sizes = {name: int(size) for name, size in re.findall(r"^'\S+' (\S+\.deb) (\d+) ", listed, re.MULTILINE)}
         total = sum(sizes.values())
-        with subprocess.Popen(
-            ["apt-get", "-qq", *words], env=self._environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            start_new_session=True,
-        ) as process:  # fmt: skip
+        # As QEMU, it ends with us: it locks nothing, and would write what the next build, of a kernel that was restarted, reads.
+        apt_get = Spawned(["apt-get", "-qq", *words], env=self._environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        with apt_get.wait() as process:
             try:
                 while process.poll() is None:
                     progress("packages", _sizes(self.archives, sizes), total)
                     time.sleep(0.1)
-                said = process.communicate()[1]
+                said = process.communicate()[1].decode(errors="replace")
             finally:
                 _end_session(process)
         if process.returncode:
@@ -128,7 +128,7 @@ def _unpack(archive: Path, tree: Path, left_out: Sequence[str]) -> None:
         raise HostError(f"could not unpack {archive.name}: {done.stderr.strip()[-300:] or 'it is damaged'}", "try again")
 
 
-def _end_session(process: "subprocess.Popen[str]") -> None:
+def _end_session(process: Child) -> None:
     """End apt-get with the programs that fetch for it: they would go on writing what the next build wants to read."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

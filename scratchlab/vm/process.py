@@ -26,6 +26,7 @@ from scratchlab.vm.qemu import Qemu
 from scratchlab.vm.qmp import Qmp
 from scratchlab.vm.registry import Registration
 
+_STOPPED = b"terminating on signal"  # what QEMU says when it is asked to end
 _PANIC = re.compile(r"Kernel panic - not syncing: ([^\n\r]*)")
 
 
@@ -112,9 +113,11 @@ class Process:
         return self._process.poll() is None
 
     def gone(self) -> GoneError:
-        """The error to raise when the machine turns out to have ended; it says why."""
+        """The error to raise when the machine does not answer; it says why."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
+        if self.alive:
+            return GoneError("the machine runs, but it hung up on this command", "something in it has killed that too: try again")
         return GoneError(f"the machine has ended: {self.cause()}", "start another one: nothing of it is left")
 
     def cause(self) -> str:
@@ -122,12 +125,15 @@ class Process:
         status = self._process.poll()
         if status is None:
             return ""
+        self._heard.to_the_end()
         if panic := _PANIC.search(self.console()):
             return f"its kernel panicked: {panic[1].strip()}"
         if status < 0:
             return f"QEMU was killed by {signal.Signals(-status).name}"
         if status:
             return f"QEMU ended with status {status}: {self._heard.errors.decode(errors='replace').strip()[-400:]}"
+        if _STOPPED in self._heard.errors:
+            return "somebody stopped it, as `scratchlab vm stop` does"
         return "it powered off or rebooted"
 
     def wait(self) -> str:
@@ -193,10 +199,14 @@ class Heard:
         while data := stderr.read(4096):
             self.errors = (self.errors + data)[-8192:]
 
-    def close(self) -> None:
-        """Close the lines of a process that has ended."""
+    def to_the_end(self) -> None:
+        """Have heard all that a process said which has ended."""
         for reader in self._readers:
             reader.join(5)
+
+    def close(self) -> None:
+        """Close the lines of a process that has ended."""
+        self.to_the_end()
         for file in self._files:
             with suppress(OSError):
                 file.close()

@@ -154,14 +154,15 @@ def of_notebook(word: str) -> Entry:
 
 
 def stop(entry: Entry) -> None:
-    """End a machine, and wait until its owner has noticed."""
-    _end_qemu(entry, signal.SIGTERM)
+    """End a machine, and wait until its owner has noticed. One that is just starting may do so first."""
     deadline = time.monotonic() + _PATIENCE
-    while entry.path.exists() and time.monotonic() < deadline:
+    while found := [now for now in _read_all() if (now.path, now.facts.get("owner")) == (entry.path, entry.facts.get("owner"))]:
+        if found[0].running:
+            _end_qemu(found[0], signal.SIGTERM)
+        if time.monotonic() > deadline:
+            raise HostError(f"the machine {entry.name} does not end", f"its owner is process {entry.facts.get('owner')}")
         time.sleep(0.02)
         clean()
-    if entry.path.exists():
-        raise HostError(f"the machine {entry.name} does not end", f"its owner is process {entry.facts.get('owner')}")
 
 
 def clean() -> list[str]:

@@ -5,24 +5,23 @@
     KEY/disk            its disk, as it was at that moment
     KEY/snapshot.json   for whom it is of use
 
-A snapshot fits only the QEMU, the hardware and the image that it was made with, and only this computer, whose clock the
-guest has measured; all that is in its name. It is made on first use, and never sent anywhere.
+A snapshot fits only the QEMU, the hardware and the image that it was made with, and only a computer like this one, whose clock
+the guest has measured; all that is in its name. It is made on first use, and never sent anywhere.
 """
 
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from scratchlab.errors import HostError
 from scratchlab.vm import cache, clock, library
-from scratchlab.vm.hardware import Hardware, Start
+from scratchlab.vm.hardware import Hardware, Start, this_computer
 from scratchlab.vm.image import Image
 from scratchlab.vm.plumbing import can_inherit, temporary
 from scratchlab.vm.process import Process
@@ -35,6 +34,7 @@ _BOOTS = 3  # attempts to get one whose clock is right
 _LEAVE_OUT_MEMORY = "x-ignore-shared"  # the capability: memory that is a file need not be written to the state as well
 _KEPT = 5  # of the snapshots that there are, those used last
 _SIZE = 700_000_000  # of one, at most
+_MAPS_FILES = os.name == "posix"  # whether QEMU can have a guest's memory in a file: on Windows it cannot
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,10 @@ def snapshots() -> Path:
 
 def key(qemu: Qemu, hardware: Hardware, image: Image) -> str:
     """The name of the snapshot for these."""
-    facts = {"qemu": qemu.version, "hardware": asdict(hardware), "image": image.name, "agent": library.agent_hash()}
+    # The same recipe built again has the same name, and other packages.
+    made = [image.name, image.facts.get("built")]
+    facts = {"qemu": qemu.version, "hardware": asdict(hardware), "image": made, "agent": library.agent_hash(),
+             "computer": this_computer()}  # fmt: skip
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -70,42 +73,44 @@ def possible(qemu: Qemu) -> bool:
 def find(qemu: Qemu, hardware: Hardware, image: Image) -> Snapshot | None:
     """The snapshot for these, or None."""
     directory = snapshots() / key(qemu, hardware, image)
-    if not directory.is_dir():
-        return None
     try:
         facts = json.loads((directory / "snapshot.json").read_text())
         # Its content is not read, which would take longer than to use it; but one that was cut short shows here.
         if all((directory / name).stat().st_size == size for name, size in facts["sizes"].items()):
             return Snapshot(directory, facts)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError):  # there is none, or something of it is missing
         pass
-    forget(directory)
     return None
 
 
-def forget(directory: Path) -> None:
+def forget(found: Snapshot) -> None:
     """Remove a snapshot that is of no use. Guests that run from it go on: they have its files open."""
-    shutil.rmtree(directory, ignore_errors=True)
+    with cache.locked("snapshot"), suppress(OSError, ValueError):
+        # Another program may have had the same trouble with it, and have taken another one already.
+        if json.loads((found.directory / "snapshot.json").read_text()) == found.facts:
+            cache.remove(found.directory)
 
 
 def forget_older_library(qemu: Qemu, hardware: Hardware, image: Image) -> None:
     """Remove the snapshot for these if it holds another library: a machine would have to import ours first."""
     found = find(qemu, hardware, image)
     if found and found.facts["library"] != library.library_hash():
-        forget(found.directory)
+        forget(found)
 
 
 def _forget_unused() -> None:
     """Remove snapshots that are hardly of use: of an older library, or a QEMU that was replaced."""
     used = {facts.parent: facts.stat().st_mtime for facts in snapshots().glob("[!.]*/snapshot.json")}
     for directory in sorted(used, key=lambda found: used[found])[:-_KEPT]:
-        forget(directory)
+        cache.remove(directory)
 
 
 def have(qemu: Qemu, hardware: Hardware, image: Image, progress: Progress = silent) -> Snapshot:
     """The snapshot for these, taken now if there is none: a few seconds, once."""
+    if found := find(qemu, hardware, image):
+        return found
     with cache.locked("snapshot"):
-        found = find(qemu, hardware, image)
+        found = find(qemu, hardware, image)  # another program may have taken it while we waited
         if not found:
             _take(qemu, hardware, image, progress)
             found = find(qemu, hardware, image)
@@ -115,12 +120,13 @@ def have(qemu: Qemu, hardware: Hardware, image: Image, progress: Progress = sile
 
 
 def _take(qemu: Qemu, hardware: Hardware, image: Image, progress: Progress) -> None:
+    place = snapshots() / key(qemu, hardware, image)
     cache.remove_unfinished(snapshots())
     _forget_unused()
     cache.need_space(cache.cache(), _SIZE, "taking a snapshot")
     try:
-        with cache.built_aside(snapshots() / key(qemu, hardware, image)) as place:
-            _fill(place, qemu, hardware, image, progress)
+        with cache.built_aside(place, replaces=place.is_dir()) as aside:
+            _fill(aside, qemu, hardware, image, progress)
     except OSError as error:
         raise HostError(f"cannot write a snapshot: {error}", "is there room? see df, and XDG_CACHE_HOME") from None
 
@@ -128,23 +134,29 @@ def _take(qemu: Qemu, hardware: Hardware, image: Image, progress: Progress) -> N
 def _fill(place: Path, qemu: Qemu, hardware: Hardware, image: Image, progress: Progress) -> None:
     shares = _boot_until_right(place, qemu, hardware, image, progress)
     if not shares:
-        (place / "ram").unlink()
+        (place / "ram").unlink(missing_ok=True)
     sizes = {path.name: path.stat().st_size for path in place.iterdir()}
-    facts = {"image": image.name, "shares_memory": shares, "library": library.library_hash(), "sizes": sizes}
+    facts = {"image": image.name, "shares_memory": shares, "library": library.library_hash(), "sizes": sizes,
+             "taken": time.time_ns()}  # fmt: skip
     (place / "snapshot.json").write_text(json.dumps(facts) + "\n")
 
 
 def _boot_until_right(place: Path, qemu: Qemu, hardware: Hardware, image: Image, progress: Progress) -> bool:
     """Boot and save a machine whose clock runs as ours does. Says whether its memory could be left out."""
     with initrd(image) as first:
-        start = Start(place / "disk", place / "ram", saves=True, kernel=image.kernel, initrd=first)
+        ram = place / "ram" if _MAPS_FILES else None
+        start = Start(place / "disk", ram, saves=True, kernel=image.kernel, initrd=first)
         for _ in range(_BOOTS):
             cache.copy_sparse(image.disk, place / "disk")
             measured, shares = _boot(Process(qemu, hardware, start), place / "state", progress)
             if measured.is_right:
                 return shares
             start = replace(start, more=measured.correction)
-    raise HostError("the clock of a machine runs wrong here", "is this computer very busy? try again when it is not")
+    raise _wrong_clock()
+
+
+def _wrong_clock() -> HostError:
+    return HostError("the clock of a machine runs wrong here", "is this computer very busy? try again when it is not")
 
 
 def _boot(process: Process, state: Path, progress: Progress) -> tuple[clock.Rate, bool]:
@@ -172,7 +184,7 @@ def _warm_up(process: Process, progress: Progress) -> clock.Rate:
 
 def _save(process: Process, state: Path) -> bool:
     """Write the machine's state to a file, and say whether its memory could be left out."""
-    shares = can_leave_out_memory(process)
+    shares = _MAPS_FILES and can_leave_out_memory(process)
     with state.open("wb") as file:
         process.qmp("migrate", uri=process.qmp.file("state", file))
     _wait_for_migration(process)
@@ -205,6 +217,9 @@ def restore(qemu: Qemu, hardware: Hardware, found: Snapshot, open_network: bool,
         with (found.directory / "state").open("rb") as file:
             process.qmp("migrate-incoming", uri=process.qmp.file("state", file))
         os.utime(found.directory / "snapshot.json")
+    except OSError as error:
+        process.stop()
+        raise HostError(f"somebody has just removed the snapshot: {error}", "try again") from None
     except BaseException:
         process.stop()
         raise
@@ -212,16 +227,29 @@ def restore(qemu: Qemu, hardware: Hardware, found: Snapshot, open_network: bool,
 
 
 def boot(qemu: Qemu, hardware: Hardware, image: Image, open_network: bool, registration: Registration) -> Process:
-    """A machine that boots, which takes some seconds."""
+    """A machine that boots, which takes some seconds; and boots again if its clock does not run as ours does."""
     with initrd(image) as first:
         start = Start(image.disk, kernel=image.kernel, initrd=first)
-        process = Process(qemu, hardware, start, open_network, registration)
-        try:
-            process.expect("ready", _BOOT)
-        except BaseException:
-            process.stop()
-            raise
-    return process
+        for _ in range(_BOOTS):
+            process = Process(qemu, hardware, start, open_network, registration)
+            measured = _booted(process)
+            if measured.is_right:
+                return process
+            start = replace(start, more=measured.correction)
+    raise _wrong_clock()
+
+
+def _booted(process: Process) -> clock.Rate:
+    """Let a machine boot, and give its clock's rate. One that cannot be used has ended."""
+    try:
+        process.expect("ready", _BOOT)
+        measured = clock.measure(process)
+    except BaseException:
+        process.stop()
+        raise
+    if not measured.is_right:
+        process.stop()
+    return measured
 
 
 @contextmanager

@@ -1,10 +1,10 @@
 """A command in a machine on our own terminal, or on our own standard files: `scratchlab vm shell` and `vm run`."""
 
 import os
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from typing import Any
 
 from scratchlab.errors import HostError, ScratchlabError
@@ -15,11 +15,12 @@ from scratchlab.vm.link import Guest
 _CHUNK = 1 << 16
 _SIGINT = 2
 _PASSED_ON = ("TERM", "COLORTERM")
+_KIND_OF_POSIX = find_spec("termios") is not None  # Windows has terminals, but not of the kind that can be passed on
 
 
 def attach(guest: Guest, argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: str | None = None) -> Ending:
     """Run a command with our files, or on a terminal of its own if we have one."""
-    on_terminal = os.isatty(0) and os.isatty(1)
+    on_terminal = _KIND_OF_POSIX and os.isatty(0) and os.isatty(1)
     passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} if on_terminal else {}
     size = _size() if on_terminal else None
     with guest.open(argv, env={**passed, **(env or {})}, cwd=cwd, terminal=size) as session:
@@ -31,7 +32,7 @@ def attach(guest: Guest, argv: Sequence[str], env: Mapping[str, str] | None = No
 
 def need_terminal() -> None:
     """Raise HostError where there is no terminal to give to a shell."""
-    if sys.platform == "win32":
+    if not _KIND_OF_POSIX:
         raise HostError(
             "a shell needs a terminal of a kind that Windows lacks", "use it from WSL, or `scratchlab vm run -- COMMAND`"
         )

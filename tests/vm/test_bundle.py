@@ -1,12 +1,15 @@
 """An image as a file: taken in on another computer it is the same, and a damaged one is refused."""
 
+import errno
+import io
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from scratchlab.errors import InputError
+from scratchlab.errors import HostError, InputError
 from scratchlab.vm import bundle, cache, image
 from tests.command_line import complains, said
 
@@ -71,6 +74,27 @@ def test_a_damaged_file_is_refused_and_nothing_of_it_stays(
     with pytest.raises(InputError, match=r"damaged|no image") as raised:
         bundle.import_(tmp_path / "damaged")
     assert "again" in raised.value.hint
+    assert list(cache.cache().glob("images/*")) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"\xff", b'{"name": "0123456789abcdef"}'], ids=repr)
+def test_an_archive_that_says_something_else_is_refused(other_computer: Path, tmp_path: Path, content: bytes) -> None:
+    with tarfile.open(tmp_path / "odd", "w") as archive:
+        member = tarfile.TarInfo("image.json")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+
+    with pytest.raises(InputError, match="no image"):
+        bundle.import_(tmp_path / "odd")
+
+
+def test_an_image_for_which_there_is_no_room_is_told(file: Path, other_computer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(bundle, "_write", full)
+    with pytest.raises(HostError, match="No space left on device"):
+        bundle.import_(file)
     assert list(cache.cache().glob("images/*")) == []
 
 

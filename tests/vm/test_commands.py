@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,17 @@ def test_a_machine_with_a_name_stays_and_is_the_same_each_time(web: str, tmp_pat
 
 def test_a_name_is_taken_once(web: str) -> None:
     complains(125, f"a machine called '{web}' runs already", "vm", "start", web)
+
+
+def test_a_machine_that_is_just_starting_is_ended_too(built: None) -> None:
+    name = f"early-{os.getpid()}"
+    with ThreadPoolExecutor(1) as pool:
+        started = pool.submit(scratchlab, "vm", "start", name)
+        assert eventually(lambda: name in {entry.name for entry in registry.entries()}, True)
+        registry.stop(next(entry for entry in registry.entries() if entry.name == name))
+
+        assert started.result().returncode == 0
+    assert name not in listed()
 
 
 def test_a_machine_whose_owner_is_killed_ends_with_it(web: str) -> None:
@@ -91,6 +103,7 @@ def test_a_notebooks_machine_is_found_by_a_part_of_its_name(built: None) -> None
         (2, "one of the two is in a machine", ["copy", "a", "b"]),
         (2, "there is no /nowhere", ["copy", "/nowhere", "web:/root"]),
         (125, "no machine 'nobody' runs", ["stop", "nobody"]),
+        (2, "which machine is to end", ["stop"]),
         (125, "no machine 'nobody' runs", ["shell", "nobody"]),
         (125, "no machine 'nobody' runs", ["reset", "nobody"]),
         (2, "--guests 0: not a number of machines", ["test", "-n", "0"]),

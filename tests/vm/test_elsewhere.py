@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pexpect
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,6 +52,17 @@ def test_a_container_where_there_are_none_is_refused_in_words() -> None:
 
     assert done.returncode == 125
     assert done.stderr.startswith("scratchlab: containers are a thing of Linux") and "scratchlab vm" in done.stderr
+
+
+def test_a_command_runs_on_a_terminal_of_a_kind_that_cannot_be_passed_on(built: None) -> None:
+    program = f"{_BLOCKED}\nfrom scratchlab.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = ["-c", program, "vm", "run", "--", "sh", "-c", "test -t 1 || echo here"]
+    child = pexpect.spawn(sys.executable, words, cwd=str(ROOT), timeout=60, encoding="utf-8")
+    child.expect("here")
+    child.expect(pexpect.EOF)
+    child.close()
+
+    assert child.exitstatus == 0
 
 
 def test_a_machine_runs_where_no_file_can_be_inherited(built: None) -> None:

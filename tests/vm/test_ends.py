@@ -61,6 +61,13 @@ def test_a_qemu_that_is_killed_is_told(machine: Machine) -> None:
         machine.run(["true"])
 
 
+def test_a_machine_that_is_stopped_from_elsewhere_says_so(machine: Machine) -> None:
+    os.kill(machine.pid, signal.SIGTERM)
+
+    with pytest.raises(GoneError, match="the machine has ended: somebody stopped it"):
+        machine.run(["true"])
+
+
 def test_a_qemu_that_stands_still_for_a_while_carries_on(machine: Machine) -> None:
     os.kill(machine.pid, signal.SIGSTOP)
     time.sleep(0.5)  # that while
@@ -183,6 +190,25 @@ def test_a_build_takes_the_snapshot_again_when_the_library_is_another_one(own_ca
     assert json.loads(path.read_text())["library"] == library.library_hash()
 
 
+def test_an_image_that_was_built_again_is_not_started_from_the_snapshot_of_before(built: None) -> None:
+    found, program = image.find(), qemu.find("x86_64")
+    assert found and program
+
+    again = image.Image(found.directory, {**found.facts, "built": "tomorrow"})
+    assert snapshot.find(program, Hardware(), found) and not snapshot.find(program, Hardware(), again)
+
+
+def test_a_snapshot_that_somebody_has_taken_anew_is_not_forgotten_for_the_one_before(own_cache: Path) -> None:
+    found = _snapshot()
+    assert found
+
+    snapshot.forget(snapshot.Snapshot(found.directory, {**found.facts, "taken": 1}))
+    assert _snapshot()
+    snapshot.forget(found)
+    assert not _snapshot()
+    assert list((own_cache / "snapshots").iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["ram", "state", "disk", "snapshot.json"])
 def test_a_snapshot_that_was_cut_short_is_not_even_tried(own_cache: Path, name: str) -> None:
     assert _snapshot()
@@ -200,16 +226,19 @@ def test_where_no_snapshot_can_be_taken_a_machine_boots(own_cache: Path) -> None
     with Machine.start(say=said.append) as machine:
         assert machine.run(["echo", "here"]).out == "here"
 
+    assert [line.startswith("no machine from a snapshot: cannot write") for line in said] == [True, False]
     assert said[-1] == "the machine boots, which takes some seconds"
 
 
-def test_a_snapshot_of_another_qemu_or_for_another_machine_is_not_even_tried(built: None) -> None:
+def test_a_snapshot_of_another_qemu_machine_or_computer_is_not_even_tried(built: None, monkeypatch: pytest.MonkeyPatch) -> None:
     found, program = image.find(), qemu.find("x86_64")
     assert found and program
 
     assert snapshot.find(program, Hardware(), found)
     assert not snapshot.find(qemu.Qemu(program.command, "99.0"), Hardware(), found)
     assert not snapshot.find(program, Hardware(memory=300), found)
+    monkeypatch.setattr(snapshot, "this_computer", lambda: "with another processor")
+    assert not snapshot.find(program, Hardware(), found)
 
 
 # -- many -------------------------------------------------------------------------------------------------------------

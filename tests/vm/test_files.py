@@ -49,5 +49,51 @@ def test_an_archive_of_the_machine_writes_only_below_the_directory_that_was_name
     stream.seek(0)
 
     with pytest.raises(HostError, match="outside"):
-        link.unpack_here(stream, tmp_path / "inside")
+        link.unpack_here(stream, tmp_path / "inside", "..")
     assert not (tmp_path / "outside").exists()
+
+
+def archive_of(*members: tarfile.TarInfo) -> io.BytesIO:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for member in members:
+            archive.addfile(member)
+    stream.seek(0)
+    return stream
+
+
+def member(name: str, type_: bytes = tarfile.REGTYPE, leads_to: str = "") -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname = type_, leads_to
+    return made
+
+
+def test_what_nobody_asked_for_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(HostError, match=r"sent '\.git/hooks/post-checkout' instead of 'result'"):
+        link.unpack_here(archive_of(member("result"), member(".git/hooks/post-checkout")), tmp_path, "result")
+    with pytest.raises(HostError, match="sent 'results/x' instead of 'result'"):
+        link.unpack_here(archive_of(member("results/x")), tmp_path, "result")
+
+
+@pytest.mark.parametrize(
+    "sent, why",
+    [
+        (member("d/.config"), "hidden"),
+        (member("d/link", tarfile.SYMTYPE, "../.git"), "no file and no directory"),
+        (member("d/link", tarfile.LNKTYPE, ".git/config"), "no file and no directory"),
+        (member("d/pipe", tarfile.FIFOTYPE), "no file and no directory"),
+        (member("d/way/config"), "behind a link"),
+        (member("d/alias"), "behind a link"),
+    ],
+)
+def test_what_may_be_anybodys_comes_plain_or_not_at_all(tmp_path: Path, sent: tarfile.TarInfo, why: str) -> None:
+    for place in (".git", "d"):
+        (tmp_path / place).mkdir()
+    (tmp_path / ".git/config").write_text("ours")
+    (tmp_path / "d/way").symlink_to("../.git")
+    (tmp_path / "d/alias").symlink_to("../.git/config")
+
+    with pytest.raises(HostError, match=why):
+        link.unpack_here(archive_of(sent), tmp_path, "d", plain=True)
+    assert (tmp_path / ".git/config").read_text() == "ours"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [".git", "alias", "config", "d", "way"]

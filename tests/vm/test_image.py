@@ -94,6 +94,32 @@ def test_a_directory_that_grows_has_no_name_until_it_is_complete(tmp_path: Path)
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["file"]
 
 
+def test_what_is_made_anew_takes_the_place_of_the_old_only_when_it_is_complete(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made/old").touch()
+    with pytest.raises(ValueError), cache.built_aside(tmp_path / "made", replaces=True):
+        raise ValueError
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["old"]
+
+    with cache.built_aside(tmp_path / "made", replaces=True) as place:
+        (place / "new").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["made", "new"]
+
+
+def test_an_image_that_lacks_something_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    place = image.images() / image.recipe_here("x86_64").hash
+    place.mkdir(parents=True)
+    assert image.find("x86_64") is None
+
+    (place / "image.json").write_text('{"machine": "x86_64"}')
+    assert image.find("x86_64") is None
+    for name in ("vmlinuz", "initrd", "disk"):
+        (place / name).touch()
+    found = image.find("x86_64")
+    assert found and found.directory == place
+
+
 def test_what_a_killed_build_left_is_removed_and_what_another_one_makes_is_not(tmp_path: Path) -> None:
     (tmp_path / ".image.4194303").mkdir()  # a number that no process can have
     (tmp_path / f".image.{os.getppid()}").mkdir()
@@ -151,6 +177,17 @@ def test_without_a_network_the_build_says_so(no_cache: Path) -> None:
         and "this needs the network once" in done.stderr
     )
     assert "Traceback" not in done.stderr
+
+
+def test_an_image_that_cannot_be_built_again_stays(no_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = image.images() / image.recipe_here().hash
+    place.mkdir(parents=True)
+    (place / "disk").touch()
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    with pytest.raises(HostError, match="no apt-get"):
+        image.rebuild()
+    assert (place / "disk").exists()
 
 
 def test_packages_that_no_source_has_are_told(no_cache: Path) -> None:

@@ -50,6 +50,16 @@ def test_tab_completes_without_waiting_for_jedi(common: Kernel) -> None:
     assert common.cell("get_ipython().Completer.use_jedi").text == "False"
 
 
+def test_no_two_kernels_number_their_messages_alike(kernel: Kernel) -> None:
+    def number() -> str:
+        return str(kernel.client.kernel_info(reply=True, timeout=20)["header"]["msg_id"])
+
+    before = number().partition("_")[0]
+    kernel.restart()
+
+    assert before and before != number().partition("_")[0]
+
+
 def test_input_asks_the_front_end(common: Kernel) -> None:
     def answer(message: object) -> None:
         common.client.input("Ann")

@@ -1,5 +1,7 @@
 """The files beside a notebook are in its machine, and those that a cell makes come back when it asks."""
 
+import io
+import tarfile
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -46,6 +48,36 @@ def test_what_cannot_be_is_told(kernel: Kernel, tmp_path: Path) -> None:
         assert "not in the notebook's folder" in kernel.cell(f"%fetch {path}").text
     assert kernel.cell("1").text == "1"
     assert list(tmp_path.iterdir()) == []
+
+
+# A tar that sends what a stranger wants to have on the host, whatever it is asked for.
+_ANOTHER_TAR = """
+import os, subprocess
+os.makedirs('/tmp/.git/hooks')
+os.makedirs('/usr/local/bin', exist_ok=True)
+open('/tmp/.git/hooks/post-checkout', 'w').write('#!/bin/sh')
+open('/usr/local/bin/tar', 'w').write('#!/bin/sh\\nexec /usr/bin/tar -c -C /tmp .git')
+os.chmod('/usr/local/bin/tar', 0o755)
+"""
+
+
+def test_a_machine_whose_tar_is_somebody_elses_writes_nothing_else(kernel: Kernel, tmp_path: Path) -> None:
+    kernel.cell(_ANOTHER_TAR)
+
+    assert "the machine sent '.git' instead of 'result.txt'" in kernel.cell("%fetch result.txt").text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_here_is_not_followed_and_one_there_is_what_it_leads_to(kernel: Kernel, tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "way").symlink_to(".git")
+    kernel.cell("os.mkdir('way'); open('way/config', 'w').write('theirs'); os.symlink('way/config', 'alias')")
+
+    assert "way beside the notebook is a link" in kernel.cell("%fetch way/config").text
+    assert "behind a link" in kernel.cell("%fetch way").text
+    assert list((tmp_path / ".git").iterdir()) == []
+    assert kernel.cell("%fetch alias").text == "alias"
+    assert not (tmp_path / "alias").is_symlink() and (tmp_path / "alias").read_text() == "theirs"
 
 
 def test_what_a_lesson_writes_down_in_a_machine_outlives_it(
@@ -109,6 +141,16 @@ def test_a_link_to_a_file_is_that_file_and_one_to_nowhere_is_nothing(tmp_path: P
     (tmp_path / "loop").symlink_to(tmp_path)
 
     assert notebook.beside(tmp_path).taken == [tmp_path / "to-passwd"]
+
+
+def test_a_file_that_goes_while_it_is_looked_at_is_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone.txt"
+    (tmp_path / "here.txt").write_text("here")
+    monkeypatch.setattr(notebook, "_below", lambda folder: iter([gone, tmp_path / "here.txt"]))
+
+    assert notebook.beside(tmp_path).taken == [tmp_path / "here.txt"]
+    with tarfile.open(fileobj=io.BytesIO(notebook.as_tar(tmp_path, [gone, tmp_path / "here.txt"]))) as archive:
+        assert archive.getnames() == ["here.txt"]
 
 
 def test_a_notebook_is_known_by_what_jupyter_says(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A machine: commands run in it as on any other, it is ours alone, and no other one is like it."""
 
+import json
 import platform
 import signal
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from scratchlab.errors import GoneError, HostError, InputError, KernelError
-from scratchlab.vm import Machine, hardware, image, library, qemu, snapshot
+from scratchlab.vm import Machine, hardware, image, library, qemu, registry, snapshot
 from scratchlab.vm.guest import frames
 from scratchlab.vm.link import Guest
 from tests.conftest import eventually, only_where
@@ -149,9 +150,39 @@ def test_no_machine_repeats_the_random_numbers_of_another(built: None) -> None:
     assert not set(drawn[0]) & set(drawn[1])
 
 
+def test_where_qemu_maps_no_file_the_memory_is_in_the_state(built: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "_MAPS_FILES", False)  # as on Windows
+    found = image.have()
+    program, parts = qemu.have(found.machine), hardware.Hardware(found.machine)
+    snapshot._fill(tmp_path, program, parts, found, lambda *_: None)
+    facts = json.loads((tmp_path / "snapshot.json").read_text())
+    registration = registry.register()
+    process = snapshot.restore(program, parts, snapshot.Snapshot(tmp_path, facts), False, registration)
+    try:
+        process.say(do="clock")
+        assert process.expect("clock", 30)["seconds"] > 0
+    finally:
+        process.stop()
+        registration.end()
+    assert not facts["shares_memory"] and sorted(facts["sizes"]) == ["disk", "state"]
+
+
 def test_the_clock_of_a_machine_is_ours(machine: Machine) -> None:
     # One second of latitude for a busy computer; a clock that had stopped with the snapshot would be minutes behind.
     assert abs(float(machine.run(["date", "+%s.%N"]).out) - time.time()) < 1
+
+
+@only_where(platform.machine() == "x86_64", "other processors say how fast they count")
+def test_one_that_boots_without_a_snapshot_has_its_clock_looked_at_too(built: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "_APPEND", f"{hardware._APPEND} tsc_early_khz=500000")
+
+    with Machine.start(cold=True) as machine:
+        words = machine.run(["cat", "/proc/cmdline"]).out.split()
+        begin, theirs = time.monotonic(), float(machine.run(["cut", "-d", " ", "-f", "1", "/proc/uptime"]).out)
+        machine.run(["sleep", "2"])
+        passed = float(machine.run(["cut", "-d", " ", "-f", "1", "/proc/uptime"]).out) - theirs
+        assert 0.8 < passed / (time.monotonic() - begin) < 1.2
+    assert len([word for word in words if word.startswith("tsc_early_khz=")]) == 2  # the last one counts
 
 
 @only_where(platform.machine() == "x86_64", "other processors say how fast they count")
@@ -200,6 +231,24 @@ def test_a_port_that_is_taken_is_told_and_a_free_one_is_found(machine: Machine) 
             machine.forward(5001, taken)
 
     assert machine.forward(5001) != taken
+
+
+def test_a_signal_without_a_name_of_its_own_ends_a_command_as_any_other(shared: Machine) -> None:
+    assert shared.run(["sh", "-c", "kill -37 $$"]).signal == "SIGRTMIN+3"
+    assert shared.run(["true"]).ok
+
+
+def test_a_machine_without_proc_goes_on(machine: Machine) -> None:
+    machine.run(["umount", "-l", "/proc"])
+
+    assert machine.run(["echo", "here"]).out == "here"
+
+
+def test_a_machine_that_hangs_up_and_runs_on_is_not_said_to_have_ended(machine: Machine) -> None:
+    with pytest.raises(GoneError, match="the machine runs, but it hung up"):
+        machine.run(["sh", "-c", "kill -9 -1"])
+
+    assert machine.run(["echo", "here"]).out == "here"
 
 
 def test_a_machine_that_ended_says_why(machine: Machine) -> None:

@@ -4,7 +4,7 @@ Nobody knows beforehand how long a file takes. So each guest asks the host for a
 standard error and input that it was started with; all guests number the files alike. A guest imports only what it is dealt.
 
     guest                     host
-    "next\\n"  ->
+    "\\0next\\n"  ->
                          <-   "17\\n"      number 17 is this guest's, if there are so many
 """
 

@@ -28,7 +28,8 @@ PORT = 5000  # in the guest, for commands
 KERNEL_PORTS = {"shell_port": 5001, "iopub_port": 5002, "stdin_port": 5003, "control_port": 5004, "hb_port": 5005}
 ADDRESS = "10.0.3.15"  # of the guest, in the network for this
 
-NEXT_FILE = b"next\n"  # what a guest's pytest says to be dealt one more file of tests (deal.py)
+# What a guest's pytest says, on its standard error, to be dealt one more file of tests (deal.py); a test says no such thing.
+NEXT_FILE = b"\0next\n"
 
 _HEAD = struct.Struct("!cI")
 LONGEST = 1 << 20  # bytes in one frame; more is sent as several

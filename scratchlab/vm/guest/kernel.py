@@ -148,6 +148,7 @@ def _adopt(app: Any, key: str, env: dict[str, str] | None = None, cwd: str = "/r
     sys.path[:0] = [] if cwd in sys.path else [cwd]
     if library:
         _forget_library()
+    app.session.session = os.urandom(16).hex()  # it begins the number of each message, and no two kernels may count alike
     app.session.key = key.encode()
 
 
