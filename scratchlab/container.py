@@ -1,6 +1,7 @@
 """The container: all steps, composed. The plan is a list; what has to come before what is said on its line."""
 
 import os
+import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,10 +10,10 @@ from typing import Any, NamedTuple
 
 from scratchlab import auto, security
 from scratchlab.auto import AUTO, Means
-from scratchlab.errors import GoneError, HostError, InputError, SandboxError
+from scratchlab.errors import GoneError, HostError, InputError, SandboxError, facts
 from scratchlab.finished import Finished, Sink
 from scratchlab.journal import Entries
-from scratchlab.options import connected, human, limit, name_servers, parse_volume, text_of
+from scratchlab.options import connected, human, limit, name_servers, parse_volume
 from scratchlab.rootfs.check import PATH, CommandError, check_rootfs
 from scratchlab.sandbox.client import KeeperLike
 from scratchlab.sandbox.sandbox import Sandbox
@@ -67,7 +68,7 @@ class Container(NamedTuple):
     cap_add: tuple[str, ...] = ()  # to AUDIT_WRITE, KILL and NET_BIND_SERVICE; DEFAULT is what docker leaves, ALL is all
     cap_drop: tuple[str, ...] = ()
     security_opt: tuple[str, ...] = ()  # seccomp=FILE, no-new-privileges=false …, as docker has it
-    chroot: bool = False  # the seed's way, which lesson 2 breaks
+    chroot: bool = False  # instead of pivot: the weaker wall, which lesson 2 breaks
     left_out: frozenset[str] = frozenset()  # stages by name
     userns: str = ""  # "auto" for ids that nobody else has; an ordinary user has a user namespace in any case
 
@@ -263,23 +264,19 @@ class Container(NamedTuple):
         return [parse_volume(text) for text in self.volumes]
 
     def _user(self, root: str) -> privileges.Identity:
-        passwd, group = (text_of(Path(root, "etc", name)) for name in ("passwd", "group"))
+        passwd, group = (facts.text(f"{root}/etc/{name}") for name in ("passwd", "group"))
         return privileges.parse_user(self.user or "0", passwd, group)
 
     def _home(self) -> str:
         """The user's home directory, by the root filesystem's passwd(5)."""
         root = self._root()
         uid = str(self._user(root).uid)
-        users = [line.split(":") for line in text_of(Path(root, "etc/passwd")).splitlines()]
+        users = [line.split(":") for line in facts.text(f"{root}/etc/passwd").splitlines()]
         return next((fields[5] for fields in users if len(fields) > 5 and fields[2] == uid), "/root" if uid == "0" else "/")
 
     def _made_up_name(self) -> str:
-        word = (
-            "".join(c for c in Path(self.command[0] if self.command else "").name if c.isascii() and (c.isalnum() or c in "-_"))[
-                :20
-            ]
-            or "container"
-        )
+        program = Path(self.command[0] if self.command else "").name
+        word = re.sub("[^A-Za-z0-9_-]", "", program)[:20] or "container"
         return f"{word if word[0].isalnum() else 'c' + word}-{os.urandom(2).hex()}"
 
 

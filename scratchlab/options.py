@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from scratchlab.errors import InputError
@@ -65,14 +64,6 @@ def parse_volume(text: str) -> tuple[str, str, bool]:
     if not os.path.exists(source):
         raise InputError(f"--volume {text}: {source} does not exist on the host", f"make it first: mkdir -p {source}")
     return os.path.realpath(source), target, mode == "ro"
-
-
-def text_of(path: Path) -> str:
-    """What a file says, or '' where it cannot be read."""
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
 
 
 def human(size: int) -> str:

@@ -1,8 +1,11 @@
 """Whether the process that made something still lives: its number alone proves nothing, for numbers come again."""
 
 import os
+import select
 import sys
 from pathlib import Path
+
+from scratchlab.errors import facts
 
 
 def start_time(pid: int) -> int:
@@ -34,9 +37,13 @@ def _lives(pid: int) -> bool:
     return True
 
 
+def has_ended(pidfd: int) -> bool:
+    """Whether the process behind a pidfd has ended: what is asked for by that can never be another one.  pidfd_open(2)"""
+    poll = select.poll()  # select(2) takes no file descriptor above 1023
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 def boot_id() -> str:
     """A name for this boot of the machine; '' where the system has none.  random(4)"""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
+    return facts.text("/proc/sys/kernel/random/boot_id")

@@ -41,6 +41,13 @@ def test_busybox_is_a_container_too(busybox_rootfs: Path) -> None:
 # -- from inside ------------------------------------------------------------------------------------------------------
 
 
+def test_names_in_the_root_filesystem_need_not_be_utf8(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_bytes(b"root:x:0:0:Ren\xe9:/home/ren\xe9:/bin/sh\n")
+
+    assert Container(str(tmp_path), ("true",)).environment()["HOME"] == os.fsdecode(b"/home/ren\xe9")
+
+
 def test_a_container_has_its_own_hostname(rootfs: Path) -> None:
     host = os.uname().nodename
 

@@ -5,8 +5,9 @@ import signal
 import sys
 import termios
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pexpect
@@ -142,6 +143,15 @@ def test_a_paste_waits_until_the_command_reads_and_holds_up_nothing_meanwhile(ro
         shown.sees("100000\n")
         assert shown.ends() == 5
         paste.join()
+
+
+def test_the_container_ends_with_its_command_though_what_that_left_behind_writes_on_and_on(rootfs: Path) -> None:
+    with terminal(*SCRATCHLAB, "run", "--cpus", "1", rootfs, "bash", "-c", "seq 1000000000 & sleep 0.2; exit 5") as flood:
+        with suppress(OSError):  # EIO, at the end
+            while os.read(flood.child.child_fd, 4096):
+                time.sleep(0.001)  # a person's terminal is slower than a program
+
+        assert flood.ends() == 5
 
 
 def test_while_it_is_suspended_the_terminal_is_as_it_was(rootfs: Path) -> None:

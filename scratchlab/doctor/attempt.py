@@ -13,6 +13,7 @@ from scratchlab import journal, linux
 from scratchlab.errors import KernelError, SandboxError, ScratchlabError, keep_causes
 from scratchlab.errors.explanation import explain
 from scratchlab.linux import Clone, Mount
+from scratchlab.linux.elsewhere import in_child
 from scratchlab.stages import stage
 from scratchlab.stages.stage import Target
 
@@ -184,17 +185,6 @@ def settled(act: Callable[[], object]) -> Iterator[Target]:
 
 def child_of(act: Callable[[], object]) -> None:
     """Do `act` in a child, which is born into new pid and time namespaces. Raises what it raised."""
-    reader, writer = os.pipe()
-    pid = linux.fork()
-    if pid == 0:
-        try:
-            os.write(writer, json.dumps(_outcome(act)).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with open(reader, "rb") as told:
-        answer = told.read()
-    os.waitpid(pid, 0)
-    why, cause, do = json.loads(answer or '["the child died", "", ""]')
+    why, cause, do = in_child(lambda: _outcome(act)) or Trouble("the child died")
     if why:
         raise ScratchlabError(why, cause or do)

@@ -1,5 +1,6 @@
 """The files of one control group, read and written.  cgroups(7)"""
 
+from scratchlab.errors.facts import text
 from scratchlab.linux.ledger import record
 from scratchlab.linux.posix import write_file
 from scratchlab.linux.proc import rows
@@ -22,16 +23,12 @@ def read(path: str, knob: str) -> str:
 
 def peek(path: str, knob: str) -> str:
     """What a file says, or '' where there is none. A look is no step: not in the ledger."""
-    try:
-        with open(f"{path}/{knob}") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
+    return text(f"{path}/{knob}")
 
 
-def table(text: str) -> dict[str, int]:
+def table(said: str) -> dict[str, int]:
     """The text of a file of names and numbers, such as cpu.stat, memory.events and pids.events."""
-    return dict(rows(text, "cgroups(7)", _entry))
+    return dict(rows(said, "cgroups(7)", _entry))
 
 
 def _entry(line: str) -> tuple[str, int]:

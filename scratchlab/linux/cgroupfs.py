@@ -122,7 +122,7 @@ def _hand_down(group: str, controller: str) -> None:
 def enter(path: str, pid: int) -> None:
     """Move a process, with all its threads, into a group; what it starts later is born there.  cgroups(7)
 
-    Costs 6 to 15 ms when nothing was moved lately, a wait for all CPUs: see fork_into in cgroupfork.py.
+    Costs 6 to 15 ms when nothing was moved lately, a wait for all CPUs: see fork_into in cgroup_fork.py.
     """
     write(path, "cgroup.procs", str(pid))
 

@@ -17,6 +17,7 @@ from scratchlab.linux.ledger import look
 from scratchlab.linux.syscalls import openat2
 
 _MOST_LINKS = 40  # where the kernel gives up too.  path_resolution(7)
+_MOST_TRIES = 128  # each takes microseconds; a busy machine can spoil many in a row
 
 
 @contextmanager
@@ -31,7 +32,7 @@ def pinned(path: str, root: str = "") -> Iterator[str]:
             raise _missing(path)
         yield path
         return
-    fd = _open_in(root, path)
+    fd = _pin(root, path)
     try:
         yield f"/proc/self/fd/{fd}"
     finally:
@@ -43,16 +44,26 @@ def open_root(root: str) -> int:
     return look("open", {"pathname": root}, lambda: os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
 
 
-def _open_in(root: str, path: str, tries: int = 100) -> int:
+def open_inside(root: int, path: str, flags: int) -> int:
+    """Open what `path` leads to where the directory `root` is the root: /run, and ../run in a link, are ROOT/run.  openat2(2)"""
+    tries = 0
+    while True:
+        try:
+            return openat2(root, path, flags | os.O_CLOEXEC, resolve=Resolve.IN_ROOT | Resolve.NO_MAGICLINKS)
+        except KernelError as error:
+            tries += 1
+            # Something on this machine was renamed or mounted while the walk came to a "..": an escape could not be ruled out.
+            if error.errno != errno.EAGAIN or tries == _MOST_TRIES:
+                raise
+
+
+def _pin(root: str, path: str) -> int:
     directory = open_root(root)
     try:
-        return openat2(directory, path, os.O_PATH | os.O_CLOEXEC, resolve=Resolve.IN_ROOT | Resolve.NO_MAGICLINKS)
+        return open_inside(directory, path, os.O_PATH)
     except KernelError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             raise _missing(path, root) from None
-        # Something on this machine was renamed during the walk, and the kernel could not rule out an escape.
-        if error.errno == errno.EAGAIN and tries:
-            return _open_in(root, path, tries - 1)
         raise
     finally:
         os.close(directory)

@@ -26,10 +26,11 @@ def run(program: str, *words: object) -> None:
 
 def _finish(path: str, argv: list[str]) -> tuple[int, str]:
     reader, writer = os.pipe()
-    try:
-        pid = os.posix_spawn(path, argv, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, writer, number) for number in (1, 2)])
-    finally:
-        os.close(writer)
     with open(reader, errors="replace") as output:
+        try:
+            outputs = [(os.POSIX_SPAWN_DUP2, writer, number) for number in (1, 2)]
+            pid = os.posix_spawn(path, argv, os.environ, file_actions=outputs)
+        finally:
+            os.close(writer)
         said = output.read()
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said

@@ -68,9 +68,8 @@ class Sample(NamedTuple):
     periods: int
     throttled: int  # periods in which the quota was used up
     memory: int
-    stalled_usec: Mapping[
-        str, int
-    ]  # pressure, by resource: how long some process had to wait for it; none where it is not counted
+    # Pressure, by resource: how long some process had to wait for it. None of them where it is not counted.
+    stalled_usec: Mapping[str, int]
 
 
 def sample(pid: int) -> Sample:

@@ -8,8 +8,8 @@ import errno
 import os
 import stat
 
-from scratchlab import linux
 from scratchlab.errors import InputError, KernelError
+from scratchlab.linux.paths import open_inside
 from scratchlab.rootfs.executable import DEEPEST_SCRIPT, read_executable, runs_here
 
 # Where a container looks for a command that has no slash in its name, unless it is told otherwise.
@@ -94,7 +94,7 @@ def _find(root: int, rootfs: str, command: str, search: str, workdir: str) -> st
 
 def _is_there(root: int, path: str) -> bool:
     try:
-        os.close(_open_inside(root, path, os.O_PATH | os.O_NOFOLLOW))
+        os.close(open_inside(root, path, os.O_PATH | os.O_NOFOLLOW))
     except KernelError:
         return False
     return True
@@ -106,7 +106,7 @@ def _check_program(root: int, path: str, used_by: str = "", depth: int = 0) -> N
         raise CommandNotExecutableError(f"{used_by} is run by more than {DEEPEST_SCRIPT} scripts, one by the other")
     shown = f"{path}, which {used_by} needs," if used_by else path
     try:
-        fd = _open_inside(root, path, os.O_RDONLY | os.O_NONBLOCK)  # no waiting for the other end of a pipe
+        fd = open_inside(root, path, os.O_RDONLY | os.O_NONBLOCK)  # no waiting for the other end of a pipe
     except KernelError as error:
         raise _unopened(root, path, shown, error, bool(used_by)) from None
     try:
@@ -156,10 +156,6 @@ def _unopened(root: int, path: str, shown: str, error: KernelError, second: bool
     return CommandNotFoundError(f"{shown} is not in the root filesystem")
 
 
-def _open_inside(root: int, path: str, flags: int) -> int:
-    return linux.openat2(root, path, flags | os.O_CLOEXEC, resolve=linux.Resolve.IN_ROOT)
-
-
 def _found_instead(root: int, command: str, search: str) -> str:
     """The programs that there are: all of a few, of many those with a similar name."""
     import difflib
@@ -167,7 +163,7 @@ def _found_instead(root: int, command: str, search: str) -> str:
     programs: set[str] = set()
     for directory in search.split(":"):
         try:
-            fd = _open_inside(root, directory, os.O_RDONLY | os.O_DIRECTORY)
+            fd = open_inside(root, directory, os.O_RDONLY | os.O_DIRECTORY)
         except KernelError:
             continue
         programs.update(os.listdir(fd))

@@ -18,12 +18,15 @@ from typing import Any, NoReturn
 
 from scratchlab import linux
 from scratchlab.errors import GoneError, SandboxError, to_wire
+from scratchlab.owner import has_ended
 from scratchlab.sandbox import spawn, steps
 from scratchlab.sandbox.wire import Channel, close_all
 from scratchlab.stages import stage
 
 # Where to say that a run has ended, by the pid that this process knows it by.
 _status_pipes: dict[int, int] = {}
+
+_doing_steps = False
 
 
 def main(channel: Channel, keeper: int) -> NoReturn:
@@ -41,12 +44,12 @@ def main(channel: Channel, keeper: int) -> NoReturn:
 def _serve(channel: Channel, wakeup: int) -> NoReturn:
     while True:
         ready = _wait(channel.fileno(), wakeup)
+        _end_forsaken(ready)  # first: what is closed and opened below may have a number that is in `ready` for another reason
         if wakeup in ready:
             os.read(wakeup, 4096)
             _reap()
         if channel.fileno() in ready:
             _serve_one(channel)
-        _end_forsaken(ready)
 
 
 def _wait(*fds: int) -> set[int]:
@@ -63,7 +66,7 @@ def _become_agent(channel: Channel, keeper: int) -> None:
     gc.disable()  # a collection would copy every page that is still shared with the keeper
     stage.serve()
     linux.prctl(linux.Prctl.SET_PDEATHSIG, signal.SIGKILL)
-    if select.select([keeper], [], [], 0)[0]:
+    if has_ended(keeper):
         os._exit(1)  # it died before we could promise to die with it; as pid 1 we could not tell by getppid(2)
     os.setsid()  # Ctrl-C on the terminal is for the program that we serve, which tells us
     null = os.open("/dev/null", os.O_RDWR)
@@ -74,7 +77,8 @@ def _become_agent(channel: Channel, keeper: int) -> None:
     os.closerange(channel.fileno() + 1, 1 << 20)
     linux.prctl(linux.Prctl.SET_CHILD_SUBREAPER, 1)  # orphans come to us, with or without a pid namespace
     _show_as("scratchlab agent")
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTOU, signal.SIGTTIN):
+    signal.signal(signal.SIGINT, _on_ctrl_c)
+    for name in (signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTOU, signal.SIGTTIN):
         signal.signal(name, signal.SIG_IGN)
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  it lives as long as the process
     os.register_at_fork(after_in_child=_leave_behind)
@@ -117,13 +121,23 @@ def _serve_one(channel: Channel) -> None:
 
 
 def _inside(body: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
+    global _doing_steps
     close_all(fds)
-    # Ctrl-C in a notebook reaches a learner's function that never ends as it would in the notebook itself.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _doing_steps = True
     try:
         return steps.play(body["steps"], ledger=body["ledger"]), []
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _doing_steps = False
+
+
+def _on_ctrl_c(*_: object) -> None:
+    """Ctrl-C in a notebook reaches a learner's function that never ends as it would in the notebook itself.
+
+    One that comes too late is nothing to us. A flag tells, and not another handler for each step: the signal could come in
+    the middle of putting that back, and the next one would end us.
+    """
+    if _doing_steps:
+        raise KeyboardInterrupt
 
 
 def _run(body: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:

@@ -23,6 +23,9 @@ from scratchlab.sandbox.sandbox import Sandbox
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _HEEDED = (*_FORWARDED, signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH)
 
+# Bytes to show after the command's end: more than a terminal holds. What it left running may write on for ever.
+_MOST_LAST_WORDS = 1 << 20
+
 
 class Signals:
     """Signals that came to us, as numbers to read, so that none arrives in the middle of something."""
@@ -133,8 +136,9 @@ class _AttachedTerminal(_Attached):
 
     def until_ended(self) -> dict[str, int]:
         ending = super().until_ended()
-        while self._show():
-            pass  # the last words
+        left = _MOST_LAST_WORDS
+        while left > 0 and (shown := self._show()):
+            left -= shown
         os.close(self._terminal)
         return ending
 
@@ -146,19 +150,20 @@ class _AttachedTerminal(_Attached):
         if self._typed:
             self._type()
 
-    def _show(self) -> bool:
-        """Show one piece, and say whether there was one. A terminal that the command has closed reads as EIO."""
+    def _show(self) -> int:
+        """Show one piece, and give its length: 0 where there is none. A terminal that the command has closed reads as EIO."""
         try:
             data = os.read(self._terminal, 1 << 16)
         except BlockingIOError:
-            return False
+            return 0
         except OSError:
             with suppress(KeyError):  # seen before
                 self._poll.unregister(self._terminal)
-            return False
-        while data:
-            data = data[os.write(1, data) :]
-        return True
+            return 0
+        written = 0
+        while written < len(data):
+            written += os.write(1, data[written:])
+        return written
 
     def _listen(self) -> None:
         """Take what was typed; no more of it before the command has taken that."""

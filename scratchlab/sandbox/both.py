@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scratchlab.errors import InputError, KernelError
-from scratchlab.finished import Finished
+from scratchlab.finished import Finished, signal_name
 from scratchlab.sandbox.run import check_argv
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def on_host(argv: tuple[str, ...], input: str | bytes = b"", timeout: float | No
         process.wait()
         raise
     code = process.returncode
-    status, name = (code, None) if code >= 0 else (None, signal.Signals(-code).name)
+    status, name = (code, None) if code >= 0 else (None, signal_name(-code))
     return Finished(argv, status, name, _text(out), _text(err), timed_out)
 
 

@@ -35,12 +35,13 @@ class RemoteKeeper:
         self.pid_namespace = _pid_namespace()
         ours, theirs = Channel.pair()
         # The same packages must be found there as here, also from a checkout or from a notebook's folder.
-        home = str(Path(__file__).parents[2])
+        paths = filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "scratchlab.sandbox.keeper", str(theirs.fileno())],
+            # -P, and no empty path: what lies in the working directory, anybody's files, is not to be run as the host's side.
+            [sys.executable, "-P", "-m", "scratchlab.sandbox.keeper", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([home, os.environ.get("PYTHONPATH", "")])},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
             start_new_session=True,  # Ctrl-C in a terminal or an interrupted cell must not reach the sandboxes
         )
         theirs.close()

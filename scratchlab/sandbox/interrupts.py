@@ -11,7 +11,7 @@ from typing import Any
 def uninterrupted(patience: int | None = None) -> Iterator[None]:
     """Let Ctrl-C wait until this is over: in the middle, it would leave what nobody knows of.  signal(7)
 
-    So many of them wait, or all; one more comes at once.
+    `patience` is how many times it may be pressed in vain; once more, and it is obeyed at once. Without, it waits in any case.
     """
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):

@@ -1,7 +1,10 @@
 """Running a command in a sandbox from outside: feed it, collect or stream what it says, end it in time."""
 
+import fcntl
 import os
 import select
+import struct
+import termios
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -53,11 +56,17 @@ class Conversation:
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if self._status in self._move(left) and (ending := self._ending()):
-                while self._move(0.0) & set(self._reads):
-                    pass  # what was said before the end is in the pipes still
+                self._drain()
                 return ending
             if left == 0.0:
                 return None
+
+    def _drain(self) -> None:
+        """Take what was said before the end, which is in the pipes still. No more: such a daemon may talk on for ever."""
+        for fd in list(self._reads):
+            (unread,) = struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))
+            while unread > 0:
+                unread -= self._read(fd)
 
     def finished(self, argv: tuple[str, ...], ending: Mapping[str, int], timed_out: bool) -> Finished:
         """Put together how the command ended, {"exit": 0} or {"signal": 9}, and what came through its pipes."""
@@ -78,14 +87,15 @@ class Conversation:
             self._write()
         return {fd for fd in ready if fd == self._status or (fd in self._reads and self._read(fd))}
 
-    def _read(self, fd: int) -> bool:
+    def _read(self, fd: int) -> int:
+        """Keep one piece; gives its length, 0 at the end."""
         data = os.read(fd, _CHUNK)
         if data:
             self._reads[fd].add(data)
         else:
             del self._reads[fd]
             os.close(fd)
-        return bool(data)
+        return len(data)
 
     def _write(self) -> None:
         assert self._stdin is not None

@@ -204,8 +204,8 @@ class Sandbox:
             answer = self._keeper.call("start", **self._wanted)
             self.name, self.pid = answer.body["ok"]["name"], answer.body["ok"]["pid"]
             self._channel = Channel.from_fd(answer.fds[0])
-        self._forks = client.forks
-        self.steps = []
+            self._forks = client.forks
+            self.steps = []
 
     def _replay(self, wanted: list[Step]) -> Replayed:
         had = list(self.steps)

@@ -166,7 +166,9 @@ class Channel:
 
     @property
     def is_heard(self) -> bool:
-        """Whether somebody is still at the other end."""
+        """Whether somebody is still at the other end, and we at ours."""
+        if not self.is_open:
+            return False
         poll = select.poll()
         poll.register(self._socket, 0)
         return not poll.poll(0)  # POLLHUP needs no asking for.  poll(2)

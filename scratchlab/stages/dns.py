@@ -82,7 +82,7 @@ def opened(root: str, path: str) -> Iterator[str]:
     """
     directory = linux.paths.open_root(root)
     try:
-        fd = linux.openat2(directory, path, os.O_PATH | os.O_CLOEXEC, resolve=linux.Resolve.IN_ROOT)
+        fd = linux.paths.open_inside(directory, path, os.O_PATH)
     finally:
         os.close(directory)
     try:

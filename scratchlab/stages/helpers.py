@@ -55,6 +55,8 @@ def _become_helper(act: Callable[[socket.socket], object], keeper_end: socket.so
     # Whatever goes wrong: never return into the keeper's code, of which this is a copy.
     try:
         linux.prctl(linux.Prctl.SET_PDEATHSIG, signal.SIGKILL)
+        # Where the keeper's signals are noted, ours must not be; and in here, that number is going to be another file's.
+        signal.set_wakeup_fd(-1)
         if keeper_end.recv(2) == b"go" and os.getppid() == keeper:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)  # a Ctrl-C is meant for the container; the keeper ends us

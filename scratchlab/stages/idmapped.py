@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 
 from scratchlab import linux
-from scratchlab.errors import InputError, KernelError
+from scratchlab.errors import InputError, KernelError, facts
 from scratchlab.linux import At, Clone, Mount, MountAttr, MoveMount, OpenTree, paths
 from scratchlab.linux.elsewhere import in_namespace
 from scratchlab.linux.ledger import look
@@ -57,21 +57,15 @@ def _translate(tree: int, source: str, pid: int) -> str:
     except KernelError as error:
         if KernelError.symbol(error.errno or 0) not in ("EINVAL", "ENOSYS", "EPERM"):
             raise
+        mounted = facts.mount_of(source)
+        filesystem = mounted.fstype if mounted else "a filesystem"
         return (
-            f"{source} is on {_filesystem(source)}, whose ids this kernel does not translate (mount_setattr: "
+            f"{source} is on {filesystem}, whose ids this kernel does not translate (mount_setattr: "
             f"{KernelError.symbol(error.errno or 0)}): in it, files belong to nobody, and root inside can change only what "
             "everybody can; put it on ext4, xfs, btrfs or tmpfs, or leave out --userns"
         )
     finally:
         os.close(namespace)
-
-
-def _filesystem(path: str) -> str:
-    device = os.stat(path).st_dev
-    number = f"{os.major(device)}:{os.minor(device)}"
-    with open("/proc/self/mountinfo") as mountinfo:
-        rows = [line.split() for line in mountinfo]
-    return next((row[row.index("-") + 1] for row in rows if row[2] == number), "a filesystem")
 
 
 def _attach(tree: int, place: str, root: str) -> None:

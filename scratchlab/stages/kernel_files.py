@@ -8,7 +8,7 @@ import errno
 import os
 
 from scratchlab import linux
-from scratchlab.errors import KernelError
+from scratchlab.errors import KernelError, facts
 from scratchlab.linux import Mount, paths
 from scratchlab.stages.filesystem import HARMLESS, make_readonly
 from scratchlab.stages.stage import inside
@@ -70,8 +70,4 @@ def _covers(where: str) -> list[str]:
 
 
 def _mounted() -> list[str]:
-    try:
-        with open("/proc/self/mountinfo") as mountinfo:
-            return [line.split()[4] for line in mountinfo]
-    except OSError:  # no /proc here
-        return []
+    return [mount.target for mount in facts.mounts()]

@@ -3,7 +3,7 @@
 import os
 
 from scratchlab import linux
-from scratchlab.errors import InputError, KernelError, StageError
+from scratchlab.errors import InputError, KernelError, StageError, facts
 from scratchlab.stages.stage import inside
 
 
@@ -48,18 +48,11 @@ def active_modules() -> list[str]:
     try:
         return linux.lsm_list_modules()
     except KernelError:  # before Linux 6.8, or refused by a filter
-        return _text("/sys/kernel/security/lsm").split(",") if os.path.exists("/sys/kernel/security/lsm") else _by_their_files()
+        listed = facts.text("/sys/kernel/security/lsm")
+        return listed.split(",") if listed else _by_their_files()
 
 
 def _by_their_files() -> list[str]:
     """What each leaves elsewhere, where securityfs is not mounted."""
-    found = ["selinux"] if "selinuxfs" in _text("/proc/filesystems") else []
-    return [*found, "apparmor"] if _text("/sys/module/apparmor/parameters/enabled") == "Y" else found
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path) as file:
-            return file.read().strip()
-    except OSError:
-        return ""
+    found = ["selinux"] if "selinuxfs" in facts.text("/proc/filesystems") else []
+    return [*found, "apparmor"] if facts.text("/sys/module/apparmor/parameters/enabled") == "Y" else found

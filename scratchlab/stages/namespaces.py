@@ -5,7 +5,6 @@ as a copy of the old one (uts, mnt), empty (ipc, net), or works only for childre
 """
 
 import os
-import select
 import signal
 from contextlib import suppress
 from functools import reduce
@@ -14,6 +13,7 @@ from typing import NoReturn
 
 from scratchlab import linux
 from scratchlab.errors import InputError
+from scratchlab.owner import has_ended
 from scratchlab.stages.stage import inside, namespaces_of
 
 LONGEST_HOSTNAME = 64  # bytes: __NEW_UTS_LEN of the kernel
@@ -147,13 +147,19 @@ def hostname(name: str, domain: str = "") -> None:
 def continue_in_child() -> None:
     """Let a child go on from here; this process waits outside and ends the way the child ends.  fork(2)"""
     waiter = os.pidfd_open(os.getpid())
-    child = linux.fork()
-    if child:
-        _end_like(child)
+    # The child decides what Ctrl-C means; if we died of it, so would the child. From before the fork on: a KeyboardInterrupt
+    # right after it would let this process go on as well, in the code that is the child's now.
+    heard = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGQUIT)}
+    try:
+        if child := linux.fork():
+            _end_like(child)
+    finally:
+        for number, handler in heard.items():
+            signal.signal(number, handler)
     # The kernel forgets the parent's promise at fork. As process 1 of its namespace the child cannot see the waiter by
     # getppid(2), which is 0 there dead or alive; the pidfd knows whether it died before this promise was made.
     linux.prctl(linux.Prctl.SET_PDEATHSIG, signal.SIGKILL)
-    died = bool(select.select([waiter], [], [], 0)[0])
+    died = has_ended(waiter)
     os.close(waiter)
     if died:
         os._exit(1)
@@ -162,9 +168,6 @@ def continue_in_child() -> None:
 def _end_like(child: int) -> NoReturn:
     """Wait for `child`, which has the terminal and all else that was ours, then exit or be killed as it was."""
     signal.set_wakeup_fd(-1)
-    # The child decides what Ctrl-C means; if we died of it, so would the child.
-    for number in (signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # An end of a pipe or socket that stays open here would hide from others that the child has closed its own.
     os.closerange(3, 1 << 20)

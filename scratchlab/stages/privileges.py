@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from scratchlab import linux
-from scratchlab.errors import InputError, KernelError, StageError
+from scratchlab.errors import InputError, KernelError, StageError, facts
 from scratchlab.linux import Cap, CapSets, CloseRange, Prctl
 from scratchlab.stages.namespaces import after_new_credentials
 from scratchlab.stages.stage import inside
@@ -64,11 +64,7 @@ def _replace_groups(groups: Sequence[int]) -> None:
 
 
 def _groups_are_kept() -> bool:
-    try:
-        with open("/proc/self/setgroups") as switch:
-            return switch.read().strip() == "deny"
-    except OSError:
-        return False
+    return facts.text("/proc/self/setgroups") == "deny"
 
 
 @inside(

@@ -11,7 +11,7 @@ import pwd
 from contextlib import suppress
 from typing import NamedTuple
 
-from scratchlab.errors import HostError
+from scratchlab.errors import HostError, facts
 from scratchlab.journal import Journal
 from scratchlab.linux import programs
 from scratchlab.stages.claims import claim
@@ -62,7 +62,7 @@ def _is_number(text: str) -> bool:
 
 def granted(path: str) -> list[IdRange]:
     """What a file of subordinate ids grants to this user, the widest range first."""
-    return sorted(parse_subids(_text(path), login(), os.getuid()), key=lambda found: -found.length)
+    return sorted(parse_subids(facts.text(path), login(), os.getuid()), key=lambda found: -found.length)
 
 
 def claim_ids(journal: Journal, count: int) -> IdRange:
@@ -76,19 +76,11 @@ def claim_ids(journal: Journal, count: int) -> IdRange:
 
 def _pool(count: int) -> IdRange:
     for name in OWNERS:
-        uids, gids = (parse_subids(_text(path), name, -1) for path in (SUBUID, SUBGID))
+        uids, gids = (parse_subids(facts.text(path), name, -1) for path in (SUBUID, SUBGID))
         # One number for users and groups: a map is easier to read when both are the same.
         if both := [found for found in uids if found.length >= count and any(other.holds(found) for other in gids)]:
             return max(both, key=lambda found: found.length)
     return IdRange(*DEFAULT)
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path) as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 def login() -> str:

@@ -3,12 +3,15 @@
 import os
 import resource
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from scratchlab import Sandbox
 from scratchlab.errors import InputError, KernelError, SandboxError
-from tests.conftest import eventually, needs_root
+from scratchlab.sandbox import client
+from tests.conftest import eventually, in_child, needs_root
 
 pytestmark = needs_root
 
@@ -93,6 +96,25 @@ def test_a_command_that_leaves_a_daemon_behind_does_not_keep_us_waiting(box):
     assert os.path.exists(f"/proc/{ran.out}")
     box.close()
     assert eventually(lambda: os.path.exists(f"/proc/{ran.out}"), False) is False
+
+
+def test_a_daemon_that_talks_on_and_on_does_not_keep_us_waiting(box):
+    slowly = lambda _text: time.sleep(0.01)  # noqa: E731  slower than what it says: its pipe is never empty
+    ran = box.run("sh", "-c", "yes & sleep 0.1; echo last >&2", stream=slowly)
+
+    assert ran.ok and ran.out.startswith("y\ny\n") and ran.err == "last"
+
+
+def test_a_command_runs_where_a_thousand_files_are_open_on_the_hosts_side():
+    def act():
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        for _ in range(1100):
+            os.open("/dev/null", os.O_RDONLY)
+        with Sandbox("crowded", keeper=client.LocalKeeper()) as box:
+            return box.run("echo", "alive").out
+
+    assert in_child(act) == "alive"
 
 
 def test_a_program_that_is_not_there_is_named(box):

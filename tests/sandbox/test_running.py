@@ -1,12 +1,18 @@
 """Commands that are started and not waited for, and commands on both sides."""
 
+import fcntl
 import os
+import signal
+import struct
+import termios
+import threading
 from pathlib import Path
 
 import pytest
 
 from scratchlab import stages
 from scratchlab.errors import InputError, KernelError
+from scratchlab.linux.proc import parse_stat
 from tests.conftest import eventually, needs_root
 
 pytestmark = needs_root
@@ -14,8 +20,11 @@ pytestmark = needs_root
 
 def commands(box):
     """What runs below a sandbox, as the host sees it."""
-    children = Path(f"/proc/{box.pid}/task/{box.pid}/children").read_text().split()
-    return [name for pid in children if (name := _comm(pid))]
+    return [name for pid in children(box) if (name := _comm(pid))]
+
+
+def children(box):
+    return Path(f"/proc/{box.pid}/task/{box.pid}/children").read_text().split()
 
 
 def _comm(pid):
@@ -67,6 +76,35 @@ def test_a_command_that_nobody_holds_is_killed(box):
     assert eventually(lambda: commands(box), []) == []
 
 
+def test_a_command_is_not_taken_for_one_that_ended_and_was_let_go_at_the_same_moment(box):
+    said = []
+    running = box.start("sleep", "1000")
+    (command,) = children(box)
+
+    os.kill(box.pid, signal.SIGSTOP)  # so that the agent comes to know all three at once
+    assert eventually(lambda: state(box.pid), "T") == "T"
+    os.kill(int(command), signal.SIGKILL)
+    assert eventually(lambda: state(command), "Z") == "Z"
+    del running
+    later = threading.Thread(target=lambda: said.append(box.run("echo", "alive")))
+    later.start()
+    assert eventually(lambda: bool(unread(box)))
+    os.kill(box.pid, signal.SIGCONT)
+    later.join(20)
+
+    assert [done.out for done in said] == ["alive"]
+
+
+def state(pid):
+    return parse_stat(Path(f"/proc/{pid}/stat").read_text()).state
+
+
+def unread(box):
+    """How many bytes are on their way to the agent.  unix(7)"""
+    (count,) = struct.unpack("i", fcntl.ioctl(box._channel.fileno(), termios.TIOCOUTQ, bytes(4)))
+    return count
+
+
 def test_what_cannot_be_executed_leaves_no_file_descriptor_behind(box):
     box.run("true")
     before = len(os.listdir("/proc/self/fd"))
@@ -97,6 +135,7 @@ def test_both_sides_read_the_same_input_and_end_in_the_same_time(box):
     late = box.both("sleep", "1000", timeout=0.2)
     assert late.inside.timed_out and late.host.timed_out
     assert box.both("sh", "-c", "kill -9 $$").host.signal == "SIGKILL"
+    assert box.both("sh", "-c", "kill -40 $$").host.signal == "SIGRTMIN+6"
 
 
 def test_a_long_line_is_cut_and_the_whole_of_it_is_in_the_result(box):

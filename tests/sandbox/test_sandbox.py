@@ -232,6 +232,16 @@ def test_a_program_that_just_ends_leaves_nothing_when_it_is_gone():
     assert [pid for pid in pids if os.path.exists(f"/proc/{pid}")] == []
 
 
+def test_the_hosts_side_runs_nothing_that_lies_in_the_working_directory(tmp_path):
+    (tmp_path / "json.py").write_text("raise SystemExit('anybody may have put me here')")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    program = "from scratchlab import Sandbox\nwith Sandbox('elsewhere') as box: print(box.run('echo', 'alive'))"
+
+    done = subprocess.run([sys.executable, "-P", "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    assert (done.stdout, done.stderr) == ("alive\n", "")
+
+
 def test_a_killed_keeper_is_cleaned_up_after_by_the_clean_command():
     program, (agent, keeper, daemon) = _victim()
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scratchlab.errors import KernelError, SandboxError, StageError, from_wire, to_wire
+from scratchlab.errors import GoneError, KernelError, SandboxError, StageError, from_wire, to_wire
 from scratchlab.sandbox.wire import Channel
 
 json_values = st.recursive(
@@ -72,6 +72,29 @@ def test_a_hang_up_is_an_error_of_ours_and_not_a_hang():
         other.receive()
     with pytest.raises(SandboxError, match="died"):
         other.send({})
+
+
+def test_nobody_is_heard_by_a_channel_that_was_closed_at_either_end():
+    (one, other), (left, right) = Channel.pair(), Channel.pair()
+    assert one.is_heard and left.is_heard
+
+    one.close()
+    right.close()
+
+    assert not one.is_heard and not left.is_heard
+    other.close(), left.close()
+
+
+def test_files_that_nobody_asked_for_are_closed():
+    ours, theirs = Channel.pair()
+    before = len(os.listdir("/proc/self/fd"))
+    theirs.send({"ok": None, "number": 77}, [0, 1, 2])
+    theirs.send({"error": {"kind": "GoneError", "message": "no", "hint": ""}, "number": 1}, [0, 1, 2])
+
+    with pytest.raises(GoneError, match="no"):
+        ours.ask({})
+
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @given(st.binary(max_size=64))

@@ -110,6 +110,28 @@ def test_ctrl_c_reaches_process_1_and_not_the_waiter() -> None:
     assert process.wait(20) == 42
 
 
+def test_ctrl_c_at_the_moment_of_the_fork_does_not_let_the_waiter_go_on_with_what_is_the_childs() -> None:
+    if (waiter := os.fork()) == 0:
+        me = os.getpid()
+
+        def press(frame: FrameType, _event: str, _argument: object) -> object:
+            # The first line of ours that the parent comes to after fork(2), and what others have it do then.
+            ours = frame.f_globals["__name__"].startswith("scratchlab.")
+            if ours and os.getpid() == me and Path(f"/proc/{me}/task/{me}/children").read_text():
+                sys.settrace(None)
+                os.kill(me, signal.SIGINT)
+            return press
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.settrace(press)  # type: ignore[arg-type]
+        try:
+            continue_in_child()
+        finally:
+            os._exit(7 if os.getpid() != me else 66)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(waiter, 0)[1]) == 7
+
+
 def test_the_waiter_holds_no_file_open_and_leaves_no_zombie() -> None:
     def act() -> None:
         os.open("/dev/null", os.O_RDONLY)
