@@ -90,7 +90,7 @@ def test_a_name_that_another_program_has_taken_since_is_no_leak(monkeypatch):
     lesson = Lesson("02", {})
     box = lesson.sandbox()
     box.close()
-    with python("input()") as other:
+    with python("import time; time.sleep(60)") as other:
         theirs = journal.Journal.claim(box.name, exact=True, owner=other.pid)
         try:
             assert not lesson.close()
