@@ -108,6 +108,14 @@ def test_the_commit_of_lesson_5_takes_no_link_to_a_device_for_a_whiteout(tmp_pat
         assert [(member.name, member.linkname) for member in layer] == [("masked", "/dev/null")]
 
 
+@pytest.mark.parametrize(("number", "name"), [("07", "die-properly"), ("17", "enter")])
+def test_what_an_answer_raises_as_the_first_process_of_its_own_is_told(number, name):
+    exercise = outline(number).exercise(name)
+    found = Lesson(number, {exercise.answer: lambda *_: int("seven")}).check(name)
+
+    assert (found.number, found.seen) == (0, "ValueError: invalid literal for int() with base 10: 'seven'")
+
+
 def forever(*_):
     while True:
         signal.pause()
