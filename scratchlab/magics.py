@@ -61,9 +61,10 @@ def _box(shell: Any, line: str, magic: str) -> Sandbox:
     found = shell.user_ns.get(name)
     if isinstance(found, Sandbox):
         return found
-    there = ", ".join(sorted(key for key, value in shell.user_ns.items() if isinstance(value, Sandbox) and key[:1] != "_"))
+    names = sorted(key for key, value in shell.user_ns.items() if isinstance(value, Sandbox) and key[:1] != "_")
+    there = " or ".join(f"%%{magic} {key}" for key in names)
     asked = f"{name!r} is not a sandbox" if name else f"%%{magic} wants to know which sandbox"
-    raise InputError(asked, f"say %%{magic} {there}" if there else 'make one: box = Sandbox("web")')
+    raise InputError(asked, f"say {there}" if there else 'make one: box = Sandbox("web")')
 
 
 def _print(finished: Finished) -> None:

@@ -26,12 +26,20 @@ def path() -> Path:
 
 
 def read() -> Record:
-    """What is written there; nothing, where there is no such file, or one that nobody can read."""
+    """What is written there, as far as it is what it should be."""
     try:
         found = json.loads(path().read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) and all(isinstance(entry, dict) for entry in found.values()) else {}
+    return {number: _sound(entry) for number, entry in found.items()} if isinstance(found, dict) else {}
+
+
+def _sound(entry: Any) -> dict[str, Any]:
+    """One lesson's entry, in which what is written by hand is of the kind that it should be."""
+    if not isinstance(entry, dict):
+        return {}
+    sound = {"exercises": sorted({*_exercises(entry)}), "guesses": list(_guesses(entry))}
+    return {**entry, **{key: value for key, value in sound.items() if key in entry}}
 
 
 def solved(number: str, exercise: str) -> None:

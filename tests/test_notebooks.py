@@ -72,6 +72,13 @@ def test_a_second_run_stores_the_same_bytes(path, tmp_path):
     assert (done.returncode, done.stdout) == (0, "all as stored\n"), done.stderr
 
 
+@pytest.mark.parametrize("words", [["run", "--check", "7"], ["read", "99"]])
+def test_the_workshop_says_so_where_a_name_fits_no_lesson(words, tmp_path):
+    done = run(["tools/notebooks.py", *words], tmp_path)
+
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"notebooks: no lesson begins with {words[-1]}\n")
+
+
 @needs_root
 def test_a_lesson_goes_red_when_its_stage_is_broken(tmp_path):
     lesson = json.loads((FOLDER / "03-mounts.ipynb").read_text())

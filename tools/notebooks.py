@@ -27,8 +27,11 @@ SECONDS = 60  # for one cell
 
 
 def found(names: list[str]) -> list[Path]:
-    """The notebooks whose names begin with one of these; all, if none is named."""
-    return [path for path in sorted(FOLDER.glob("[0-9][0-9]-*.ipynb")) if not names or path.name.startswith(tuple(names))]
+    """The notebooks whose names begin with one of these; all, if none is named. Ends the program where a name fits none."""
+    every = sorted(FOLDER.glob("[0-9][0-9]-*.ipynb"))
+    if unknown := [name for name in names if not any(path.name.startswith(name) for path in every)]:
+        sys.exit(f"notebooks: no lesson begins with {', '.join(unknown)}")  # else a check of nothing would pass
+    return [path for path in every if not names or path.name.startswith(tuple(names))]
 
 
 def executed(notebook: Notebook) -> Notebook:

@@ -43,9 +43,8 @@ def serve(folder: Path, local: bool, port: int, browser: bool) -> None:
         with suppress(AttributeError):  # not on every system
             # Not Jupyter's own answer to Ctrl-C: it asks back, or where it has no terminal leaves its kernels to themselves.
             signal.signal(getattr(signal, name), lambda *_: server.stop(from_signal=True))
-    server.io_loop.add_callback(
-        _tell, address(server)
-    )  # its turn comes when the server listens: before us, Jupyter has added that
+    # Its turn comes when the server listens: before us, Jupyter has added that.
+    server.io_loop.add_callback(_tell, address(server))
     server.start()
 
 

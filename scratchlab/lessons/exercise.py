@@ -5,13 +5,18 @@ writes down what the kernel says afterwards. Claims judge those facts, the found
 decides what is said, and which hints fit.
 """
 
-from collections.abc import Callable, Mapping
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from scratchlab.errors import ScratchlabError
+from scratchlab.errors import GoneError, ScratchlabError
 
 Facts = Mapping[str, Any]
 Answer = Callable[..., Any]
+
+_PATIENCE = 60.0  # seconds for an answer's work: whoever forks and waits may wait for ever
 
 
 class Claim(NamedTuple):
@@ -38,7 +43,10 @@ class Exercise(NamedTuple):
             what = "is not there yet" if answer is None else f"is a {type(answer).__name__}, not a function"
             return Finding(self, -1, f"`{self.answer}` {what}")
         try:
-            facts = self.observe(answer)
+            with _interrupted_after(_PATIENCE):
+                facts = self.observe(answer)
+        except GoneError:
+            return Finding(self, -1, f"`{self.answer}` stopped: the process that it ran in has ended")
         except (ScratchlabError, OSError) as error:
             return Finding(self, -1, f"`{self.answer}` stopped: {error}")
         # Whatever a learner's function raises is an answer too, and gets a sentence in place of a traceback.
@@ -50,6 +58,29 @@ class Exercise(NamedTuple):
             if seen := claim.wrong(facts):
                 return Finding(self, number, seen)
         return Finding(self, len(self.claims), "")
+
+
+@contextmanager
+def _interrupted_after(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError for what takes longer: it gets the signal of Ctrl-C, which sandboxes can take at any moment."""
+    main, late = threading.main_thread(), threading.Event()
+
+    def interrupt() -> None:
+        late.set()
+        signal.pthread_kill(main.ident or 0, signal.SIGINT)
+
+    timer = threading.Timer(seconds, interrupt)
+    timer.daemon = True
+    if threading.current_thread() is main:  # no other thread gets signals
+        timer.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if late.is_set():
+            raise TimeoutError(f"it did not come back within {seconds:g} seconds") from None
+        raise
+    finally:
+        timer.cancel()
 
 
 class Finding(NamedTuple):

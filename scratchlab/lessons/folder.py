@@ -2,11 +2,14 @@
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from scratchlab.errors import InputError
-from scratchlab.journal import Journal
+from scratchlab import linux
+from scratchlab.errors import InputError, SandboxError
+from scratchlab.journal import Journal, clean
+from scratchlab.linux.proc import parse_mountinfo
 
 _PREFIX = "/tmp/lesson-"
 
@@ -20,6 +23,8 @@ class Folder(NamedTuple):
     @classmethod
     def make(cls, number: str) -> "Folder":
         """The first free one of /tmp/lesson-07, /tmp/lesson-07-2 …"""
+        with suppress(SandboxError):  # whoever asks for `scratchlab clean` is told
+            clean()  # a notebook that was killed has left the first one, and opened again it shall have that
         for count in range(1, 100):
             path = Path(f"{_PREFIX}{number}" + ("" if count == 1 else f"-{count}"))
             journal = Journal.claim("lesson")
@@ -49,4 +54,12 @@ def remove(path: str, mark: str) -> None:
     except OSError:  # never made, or gone
         ours = False
     if ours:
+        _unmount_below(path)
         shutil.rmtree(path)
+
+
+def _unmount_below(path: str) -> None:
+    """Take away what was mounted there on the host: behind a bind mount, rmtree would remove somebody else's files."""
+    for mount in reversed(parse_mountinfo(Path("/proc/self/mountinfo").read_text())):
+        if mount.target.startswith(f"{path}/"):
+            linux.umount2(mount.target, linux.Umount.DETACH)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from scratchlab import journal
 from scratchlab.linux.proc import parse_mountinfo
-from scratchlab.sandbox import Sandbox
+from scratchlab.sandbox import Sandbox, client
 from scratchlab.shared import run_directory
 
 # Where lessons mount. Elsewhere other programs may come and go meanwhile.
@@ -16,10 +17,9 @@ _PATIENCE = 5.0  # seconds that the kernel may take to end a process or to free 
 
 
 class Leaks(NamedTuple):
-    """What is left; its repr says what was looked at."""
+    """What is left; where nothing is, its repr says what was looked at."""
 
     left: tuple[str, ...]
-    looked_at: int  # sandboxes
 
     def __bool__(self) -> bool:
         return bool(self.left)
@@ -48,7 +48,7 @@ class Before(NamedTuple):
             kept = [f"control group {path}" for path in groups if os.path.isdir(path)]
             return [*self._changed(folder), *kept, *(thing for box in boxes for thing in _of(box))]
 
-        return Leaks(tuple(_settled(left)), len(boxes))
+        return Leaks(tuple(_settled(left)))
 
     def _changed(self, folder: Path | None) -> Iterator[str]:
         if os.uname().nodename != self.hostname:
@@ -68,6 +68,10 @@ def _mounts() -> tuple[tuple[str, str], ...]:
 
 
 def _of(box: Sandbox) -> Iterator[str]:
+    if not box.closed:
+        yield f"process {box.pid}"
+    elif _is_anothers(box.name):
+        return
     places = {
         "journal": [run_directory() / f"{box.name}.journal"],
         "control group": Path("/sys/fs/cgroup").glob(f"**/scratchlab/{box.name}"),
@@ -75,8 +79,15 @@ def _of(box: Sandbox) -> Iterator[str]:
     }
     for kind, paths in places.items():
         yield from (f"{kind} {path}" for path in paths if path.exists())
-    if not box.closed:
-        yield f"process {box.pid}"
+
+
+def _is_anothers(name: str) -> bool:
+    """Whether another program has taken the name since: two may be in the same lesson."""
+    try:
+        found = journal.read(run_directory() / f"{name}.journal")
+    except FileNotFoundError:
+        return False
+    return found.alive and found.owner["owner"] != client.keeper().process.pid
 
 
 def _settled(look: Callable[[], list[str]]) -> list[str]:

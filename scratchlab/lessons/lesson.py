@@ -1,16 +1,20 @@
 """A lesson as a notebook holds it: sandboxes, predictions, checks, hints, and a report at the end that nothing is left."""
 
+import atexit
 import inspect
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from textwrap import dedent
 from typing import Any, NamedTuple, TypeVar
+from weakref import WeakSet
 
 from scratchlab import progress
 from scratchlab.attacks import is_disposable, weaknesses
-from scratchlab.errors import InputError
+from scratchlab.errors import InputError, SandboxError
 from scratchlab.lessons import beliefs
 from scratchlab.lessons.beliefs import Question
 from scratchlab.lessons.cases import Cases, by_disposal, by_version
@@ -33,14 +37,19 @@ class Lesson:
     def __init__(self, number: str, names: Mapping[str, Any] | None = None) -> None:
         self.number, self.outline = number, outline(number)
         self._names = sys._getframe(1).f_globals if names is None else names
+        self._end_earlier()
         self._boxes: list[Sandbox] = []
         self._folder: Folder | None = None
         self._groups: list[Group] = []
         self._host: Sandbox | None = None
         self._seen: Counter[tuple[str, int]] = Counter()  # how many hints, by exercise and by how far the answer had come
-        self._tried: Counter[str] = Counter()
+        self._tried: set[str] = set()
+        self._done: set[str] = set()
         self._asked: dict[str, Prediction] = {}
+        self._counted: set[str] = set()  # questions whose guess is written down
         self._before = Before.now()
+        self._pid = os.getpid()
+        _LESSONS.add(self)
 
     def __repr__(self) -> str:
         names = ", ".join(exercise.name for exercise in self.outline.exercises)
@@ -92,14 +101,20 @@ class Lesson:
 
     def predict(self, question: str, options: Mapping[str, Any] | Sequence[str]) -> Prediction:
         """Ask before the run; `reveal(value)` afterwards sets the guess beside what the kernel said."""
-        return self._as_before(Prediction(question, options, lambda right: progress.guessed(self.number, right)))
+        return self._as_before(Prediction(question, options, lambda right: self._count(question, right)))
 
     def belief(self, name: str) -> Question:
         """A question about what many believe; `reveal()` makes the experiment."""
         belief = beliefs.find(name, self.number)
         if belief is None:
             raise InputError(f"nobody believes {name!r}", f"there is {', '.join(beliefs.BELIEFS)}")
-        return self._as_before(Question(belief, lambda right: progress.guessed(self.number, right)))
+        return self._as_before(Question(belief, lambda right: self._count(belief.question, right)))
+
+    def _count(self, question: str, right: bool) -> None:
+        """Write the first guess down. Who runs the cell again knows the answer by then."""
+        if question not in self._counted:
+            progress.guessed(self.number, right)
+            self._counted.add(question)
 
     def _as_before(self, asked: Guess) -> Guess:
         """With the guess that it had: who clicks an option selects that cell, and the next Shift-Enter runs it again."""
@@ -116,9 +131,12 @@ class Lesson:
     def check(self, name: str) -> Finding:
         """Let the answer do its work in a fresh sandbox, and judge it by what the kernel says."""
         exercise = self.outline.exercise(name)
-        found = exercise.examine(self._names.get(exercise.answer))
-        self._tried[name] += 1
+        answer = self._names.get(exercise.answer)
+        found = exercise.examine(answer)
+        if callable(answer):
+            self._tried.add(name)
         if found.done:
+            self._done.add(name)
             progress.solved(self.number, name)
         return found
 
@@ -135,14 +153,15 @@ class Lesson:
         return Text(f"hint {number} of {len(found.hints)}: {found.hints[number - 1]}{last}")
 
     def solution(self, name: str) -> "Solution":
-        """Our own answer, as a function and as its source. Raises InputError before you have tried."""
+        """Our own answer, as a function and as its source. Raises InputError before an honest try."""
         exercise = self.outline.exercise(name)
-        if not self._tried[name] or not any(exercise_name == name for exercise_name, _ in self._seen):
-            raise InputError(
-                "a solution that you have not looked for teaches little",
-                f'first lesson.check("{name}"), then lesson.hint("{name}")',
-            )
-        return Solution(exercise)
+        hinted = any(exercise_name == name for exercise_name, _ in self._seen)
+        if name in self._done or (name in self._tried and hinted):
+            return Solution(exercise)
+        raise InputError(
+            "a solution that you have not looked for teaches little",
+            f'write `{exercise.answer}`: first lesson.check("{name}"), then lesson.hint("{name}")',
+        )
 
     def progress(self) -> progress.Progress:
         """What you have done in all lessons."""
@@ -167,15 +186,44 @@ class Lesson:
 
     def close(self) -> Leaks:
         """Close everything of this lesson, and report what is left on the host."""
-        for box in reversed(self._boxes):
-            box.close()
-        if self._folder:
-            self._folder.close()
-        for group in self._groups:
-            group.close()
         boxes, folder, groups = self._boxes, self._folder, [group.path for group in self._groups]
-        self._boxes, self._folder, self._groups = [], None, []
+        self._end()
         return self._before.leaks(boxes, folder.path if folder else None, groups)
+
+    def _end(self) -> None:
+        """Close everything. What cannot be closed keeps nothing else open."""
+        with ExitStack() as last_first:
+            for group in self._groups:
+                last_first.callback(group.close)
+            if self._folder:
+                last_first.callback(self._folder.close)
+            for box in self._boxes:
+                last_first.callback(box.close)
+            self._boxes, self._folder, self._groups = [], None, []
+
+    def _end_earlier(self) -> None:
+        """End the lesson that this one begins again: what it has made would be in the way, such as a published port."""
+        for lesson in _held():
+            if lesson.number == self.number and lesson._names is self._names:
+                with suppress(SandboxError):  # its journal stays, and `clean` tries again
+                    lesson._end()
+
+
+# A lesson is held by more than its name: by each guess, which a notebook keeps in `Out`.
+_LESSONS: WeakSet[Lesson] = WeakSet()
+
+
+def _held() -> list[Lesson]:
+    """The lessons of this process that somebody holds; not those of the process that has forked it."""
+    return [lesson for lesson in _LESSONS if lesson._pid == os.getpid()]
+
+
+@atexit.register
+def _end_all() -> None:
+    """At the end of the program: whoever stops in the middle of a lesson leaves nothing either."""
+    for lesson in _held():
+        with suppress(SandboxError):
+            lesson._end()
 
 
 class Text(str):

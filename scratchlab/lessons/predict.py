@@ -40,8 +40,8 @@ class Prediction:
 
     def choose(self, number: int) -> "Prediction":
         """Guess, by the number of an option."""
-        if not 1 <= number <= len(self.options):
-            raise InputError(f"there is no option {number}", f"choose 1 to {len(self.options)}")
+        if not (isinstance(number, int) and 1 <= number <= len(self.options)):
+            raise InputError(f"there is no option {number!r}", f"choose 1 to {len(self.options)}")
         self.guess = list(self.options)[number - 1]
         return self
 

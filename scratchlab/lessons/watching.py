@@ -5,16 +5,20 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from scratchlab.errors.facts import text
 
 _PATIENCE = 2.0  # seconds after which a process that ought to have done something will not do it any more
+_FAILED = "failed: "
 
 
 def let_run(act: Callable[[], Any], out: int) -> int:
-    """Start `act` in a child, printing to `out`. Gives the pid; its exit status is what `act` returns."""
+    """Start `act` in a child, printing to `out`. Gives the pid; its exit status is what `act` returns.
+
+    What it raises is printed, too, for `failure`.
+    """
     pid = os.fork()
     if pid == 0:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
@@ -27,9 +31,16 @@ def let_run(act: Callable[[], Any], out: int) -> int:
             result = act()
             status = result if isinstance(result, int) and 0 <= result < 256 else 0
             sys.stdout.flush()
+        except BaseException as error:
+            os.write(1, f"{_FAILED}{type(error).__name__}: {error}\n".encode())
         finally:
             os._exit(status)
     return pid
+
+
+def failure(lines: Iterable[str]) -> str:
+    """What `let_run`'s act raised, from the lines that it printed; "" if nothing."""
+    return next((line.removeprefix(_FAILED) for line in lines if line.startswith(_FAILED)), "")
 
 
 def lines_of(reader: int, until: str) -> list[str]:
@@ -46,10 +57,8 @@ def lines_of(reader: int, until: str) -> list[str]:
 
 def zombies_of(pid: int) -> int:
     """How many of its children stay zombies."""
-    deadline = time.monotonic() + _PATIENCE / 4
     # First they must come to be, and then to go: an orphan needs a moment to end, and its reaper one to notice.
-    while time.monotonic() < deadline:
-        time.sleep(0.02)
+    time.sleep(_PATIENCE / 4)
     return sum(_state(child) == "Z" for child in text(f"/proc/{pid}/task/{pid}/children").split())
 
 

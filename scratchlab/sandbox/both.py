@@ -1,15 +1,21 @@
 """One command on both sides: inside a sandbox and on the host, to see what is the same and what is not."""
 
+import json
 import os
 import signal
+import threading
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scratchlab.errors import InputError, KernelError
-from scratchlab.finished import Finished, signal_name
-from scratchlab.sandbox.run import check_argv
+from scratchlab.finished import Finished
+from scratchlab.sandbox.run import Conversation, check_argv
 
 if TYPE_CHECKING:
+    from subprocess import Popen
+
     from scratchlab.sandbox.sandbox import Sandbox
 
 _WIDE = 60  # columns of one side; the whole lines are in .inside and .host
@@ -57,29 +63,43 @@ def both(box: "Sandbox", argv: tuple[str, ...], options: Mapping[str, Any]) -> B
 
 def on_host(argv: tuple[str, ...], input: str | bytes = b"", timeout: float | None = None, cwd: str | None = None) -> Finished:
     """Run a command where this program is, and collect what it says as `Sandbox.run` does."""
-    from subprocess import PIPE, Popen, TimeoutExpired  # 10 ms, for which a container need not wait
+    from subprocess import Popen  # 10 ms, for which a container need not wait
 
     check_argv(argv)
+    talk = Conversation(input.encode() if isinstance(input, str) else input, (None, None))
+    *standard, status = talk.theirs
     try:
         # In a session of its own, as inside, so that what it starts can be ended with it.
-        process = Popen(argv, stdin=PIPE, stdout=PIPE, stderr=PIPE, cwd=cwd, start_new_session=True)
+        process = Popen(argv, stdin=standard[0], stdout=standard[1], stderr=standard[2], cwd=cwd, start_new_session=True)
     except OSError as error:
+        os.close(status)
+        talk.close()
         raise KernelError("execve", {"pathname": f'"{argv[0]}"'}, error.errno or 0) from None
-    timed_out = False
+    finally:
+        talk.close(standard)
+    # The agent's part inside: whoever holds the pipes open, it is the command's own end that is told.
+    threading.Thread(target=_tell_end, args=(process, status), daemon=True).start()
+    return _collected(talk, argv, process.pid, None if timeout is None else time.monotonic() + timeout)
+
+
+def _tell_end(process: "Popen[bytes]", status: int) -> None:
+    code = process.wait()
+    with suppress(BrokenPipeError):  # Ctrl-C: nobody wants to know any more
+        os.write(status, json.dumps({"exit": code} if code >= 0 else {"signal": -code}).encode())
+    os.close(status)
+
+
+def _collected(talk: Conversation, argv: tuple[str, ...], pid: int, deadline: float | None) -> Finished:
     try:
-        out, err = process.communicate(input.encode() if isinstance(input, str) else input, timeout)
-    except TimeoutExpired:
-        timed_out = True
-        os.killpg(process.pid, signal.SIGKILL)
-        out, err = process.communicate()
+        ending = talk.until_ended(deadline)
+        if timed_out := ending is None:
+            os.killpg(pid, signal.SIGKILL)
+            ending = talk.until_ended(None)
+        assert ending is not None
+        return talk.finished(argv, ending, timed_out)
     except BaseException:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
         raise
-    code = process.returncode
-    status, name = (code, None) if code >= 0 else (None, signal_name(-code))
-    return Finished(argv, status, name, _text(out), _text(err), timed_out)
-
-
-def _text(data: bytes) -> str:
-    return data.decode(errors="replace").removesuffix("\n")
+    finally:
+        talk.close()

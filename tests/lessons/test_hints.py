@@ -1,7 +1,9 @@
 """Hints and solutions as a learner asks for them: one at a time, not before a try, and right beyond what is checked."""
 
 import inspect
+import os
 import re
+import signal
 import tarfile
 
 import pytest
@@ -43,6 +45,22 @@ def test_a_solution_is_shown_after_a_try_and_not_before(number, name):
     lesson.hint(name)
 
     assert repr(lesson.solution(name)).startswith(f"def {exercise.answer}(")
+
+
+def test_who_did_it_without_a_hint_may_compare_with_ours():
+    lesson = Lesson("00", {"rename": outline("00").exercise("rename").solution})
+
+    assert lesson.check("rename").done and repr(lesson.solution("rename")).startswith("def rename(")
+
+
+def test_who_has_written_nothing_has_not_tried():
+    lesson = Lesson("00", {})
+    lesson.check("rename")
+    lesson.hint("rename")
+
+    with pytest.raises(InputError) as error:
+        lesson.solution("rename")
+    assert error.value.hint.startswith("write `rename`")
 
 
 @pytest.mark.parametrize(("answer", "said"), [(None, "is not there yet"), (3, "is a int, not a function")])
@@ -91,3 +109,40 @@ def test_the_commit_of_lesson_5_takes_no_link_to_a_device_for_a_whiteout(tmp_pat
 
     with tarfile.open(tmp_path / "layer.tar") as layer:
         assert [(member.name, member.linkname) for member in layer] == [("masked", "/dev/null")]
+
+
+@pytest.mark.parametrize(("number", "name"), [("07", "die-properly"), ("17", "enter")])
+def test_what_an_answer_raises_as_the_first_process_of_its_own_is_told(number, name):
+    exercise = outline(number).exercise(name)
+    found = Lesson(number, {exercise.answer: lambda *_: int("seven")}).check(name)
+
+    assert (found.number, found.seen) == (0, "ValueError: invalid literal for int() with base 10: 'seven'")
+
+
+def forever(*_):
+    while True:
+        signal.pause()
+
+
+def child_that_nobody_ends(*_):
+    child = os.fork()
+    if child == 0:
+        forever()
+    os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "answer"), [("00", "rename", forever), ("01", "spawn", child_that_nobody_ends), ("03", "own-tmp", forever)]
+)
+def test_an_answer_that_never_comes_back_is_interrupted_and_told_so(number, name, answer, monkeypatch):
+    monkeypatch.setattr("scratchlab.lessons.exercise._PATIENCE", 1.0)
+    lesson = Lesson(number, {outline(number).exercise(name).answer: answer})
+
+    assert "stopped: it did not come back within 1 seconds" in repr(lesson.check(name))
+    assert not lesson.close()
+
+
+def test_an_answer_that_ends_its_process_is_told_so():
+    lesson = Lesson("03", {"own_tmp": lambda: os._exit(3)})
+
+    assert "`own_tmp` stopped: the process that it ran in has ended" in repr(lesson.check("own-tmp"))

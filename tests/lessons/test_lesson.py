@@ -55,7 +55,7 @@ def test_where_nobody_is_there_the_belief_is_the_guess(monkeypatch, attended):
     assert unattended() and Prediction("?", ["yes", "no"]).reveal("no").guess == "yes"
 
 
-@pytest.mark.parametrize("number", [0, 3, -1])
+@pytest.mark.parametrize("number", [0, 3, -1, "yes", None])
 def test_an_option_that_does_not_exist_cannot_be_chosen(number, attended):
     with pytest.raises(InputError, match="choose 1 to 2"):
         Prediction("?", ["yes", "no"]).choose(number)
@@ -147,12 +147,36 @@ def test_a_folder_goes_with_its_journal_and_only_if_it_is_ours(tmp_path):
 def test_guesses_and_exercises_are_counted_by_lesson():
     lesson = Lesson("07", {})
     lesson.predict("?", ["yes", "no"]).reveal("no")
-    lesson.predict("?", ["yes", "no"]).reveal("yes")
+    lesson.predict("??", ["yes", "no"]).reveal("yes")
     record.solved("07", "die-properly")
 
     line = next(line for line in repr(lesson.progress()).splitlines() if line.startswith("07  Being PID 1"))
     assert line.endswith("1 of 1 exercises, 1 of 2 guesses right")
     assert json.loads(record.path().read_text()) == {"07": {"exercises": ["die-properly"], "guesses": [1, 2]}}
+
+
+def test_of_a_question_that_is_revealed_again_only_the_first_guess_counts(attended):
+    lesson = Lesson("07", {})
+    guess = lesson.predict("?", ["yes", "no"]).choose(1)
+    guess.reveal("no")
+
+    guess.choose(2).reveal("no")
+    lesson.predict("?", ["yes", "no"]).reveal("no")
+
+    assert record.read() == {"07": {"guesses": [0, 1]}}
+
+
+@pytest.mark.parametrize("damage", ['{"exercises": null}', '{"exercises": [["init"]]}', '{"guesses": "many"}', "null"])
+def test_one_damaged_entry_costs_no_other_and_lessons_go_on(damage, attended):
+    record.path().parent.mkdir(parents=True)
+    record.path().write_text('{"00": {"exercises": ["rename"]}, "07": ' + damage + "}")
+    lesson = Lesson("07", {})
+
+    lesson.predict("?", ["yes", "no"]).choose(1).reveal("yes")
+    record.solved("07", "die-properly")
+
+    rows = repr(lesson.progress()).splitlines()
+    assert rows[0].endswith("1 of 1 exercises") and rows[7].endswith("1 of 1 exercises, 1 of 1 guesses right")
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"07": 3}'])

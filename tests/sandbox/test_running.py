@@ -135,7 +135,19 @@ def test_both_sides_read_the_same_input_and_end_in_the_same_time(box):
     late = box.both("sleep", "1000", timeout=0.2)
     assert late.inside.timed_out and late.host.timed_out
     assert box.both("sh", "-c", "kill -9 $$").host.signal == "SIGKILL"
-    assert box.both("sh", "-c", "kill -40 $$").host.signal == "SIGRTMIN+6"
+
+
+def test_what_a_command_leaves_running_is_waited_for_on_neither_side(box):
+    both = box.both("sh", "-c", "sleep 60 & echo $!")
+
+    assert commands(box) == ["sleep"] and _comm(both.host.out) == "sleep"
+    os.kill(int(both.host.out), signal.SIGKILL)
+
+
+def test_a_signal_without_a_name_is_told_on_both_sides(box):
+    both = box.both("sh", "-c", "kill -40 $$")
+
+    assert both.inside.signal == both.host.signal == "SIGRTMIN+6"
 
 
 def test_a_long_line_is_cut_and_the_whole_of_it_is_in_the_result(box):

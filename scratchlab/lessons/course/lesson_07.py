@@ -8,7 +8,7 @@ from scratchlab import linux, stages
 from scratchlab.lessons.exercise import Answer, Claim, Exercise, Facts
 from scratchlab.lessons.experiments import in_child, inside
 from scratchlab.lessons.outline import Outline
-from scratchlab.lessons.watching import ended, let_run, lines_of, zombies_of
+from scratchlab.lessons.watching import ended, failure, let_run, lines_of, zombies_of
 from scratchlab.stages import step
 
 # Says when it is there; leaves an orphan; on TERM says so, and ends with status 7.
@@ -43,6 +43,7 @@ def _supervise(answer: Answer, writer: int) -> int:
     facts = {
         "started": next((line.removeprefix("started as ") for line in lines if line.startswith("started")), ""),
         "zombies": zombies, "status": status, "asked": "yes" if "asked" in lines else "",
+        "failed": failure(lines),
     }  # fmt: skip
     os.write(writer, "".join(f"{key}: {value}\n" for key, value in facts.items()).encode())
     return 0
@@ -71,7 +72,7 @@ INIT = Exercise(
     claims=(
         Claim(
             "the command runs",
-            lambda facts: "" if facts.get("started") else "the command never said a word",
+            lambda facts: "" if facts.get("started") else facts.get("failed") or "the command never said a word",
             ("Process 1 is your function. Who is the command?", "fork, and exec in the child: lesson 1 has both."),
         ),
         Claim(

@@ -10,7 +10,7 @@ from scratchlab import linux, stages
 from scratchlab.lessons.exercise import Answer, Claim, Exercise, Facts
 from scratchlab.lessons.experiments import inside
 from scratchlab.lessons.outline import Outline
-from scratchlab.lessons.watching import ended, let_run, lines_of
+from scratchlab.lessons.watching import ended, failure, let_run, lines_of
 from scratchlab.rootfs import create
 from scratchlab.sandbox import Sandbox
 from scratchlab.stages import step
@@ -47,7 +47,8 @@ def visiting(answer: Answer) -> Facts:
             return {"lines": lines_of(reader, until=""), "status": ended(visitor)}
 
         seen = inside(act)
-    return {"said": _said(seen["lines"]), "expected": expected, "status": seen["status"]}
+    lines = seen["lines"]
+    return {"said": _said(lines), "expected": expected, "status": seen["status"], "failed": failure(lines)}
 
 
 def _said(lines: list[str]) -> dict[str, str]:
@@ -83,7 +84,7 @@ ENTER = Exercise(
     claims=(
         Claim(
             "the command runs",
-            lambda facts: "" if facts["said"].get("started") else "the command never said a word",
+            lambda facts: "" if facts["said"].get("started") else facts["failed"] or "the command never said a word",
             (
                 "Who executes the command in your function?",
                 "os.fork, and os.execvp in the child.",
