@@ -31,7 +31,7 @@ def let_run(act: Callable[[], Any], out: int) -> int:
             result = act()
             status = result if isinstance(result, int) and 0 <= result < 256 else 0
             sys.stdout.flush()
-        # Whatever it was, this child must not come back as a second one of its parent.
+        # Whatever it is: the learner must hear of it, and this process has nobody else to tell.
         except BaseException as error:
             os.write(1, f"{_FAILED}{type(error).__name__}: {error}\n".encode())
         finally:
