@@ -16,7 +16,6 @@ import json
 import os
 import re
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -26,7 +25,7 @@ from typing import Any, Protocol
 from scratchlab.errors import HostError, InputError, SandboxError, ScratchlabError
 from scratchlab.owner import boot_id as boot_id
 from scratchlab.owner import start_time as start_time
-from scratchlab.shared import run_directory
+from scratchlab.shared import locked, run_directory
 
 # All that the host ever does for a sandbox, and who takes it back. Imported when needed: netlink alone costs 25 ms.
 UNDO = {
@@ -66,21 +65,13 @@ class Journal:
         It is of use for as long as the process `owner` lives, by default this one.
         """
         check_name(name)
-        for number in range(1, 10_000):
-            path = run_directory() / (f"{name}.journal" if number == 1 else f"{name}-{number}.journal")
-            try:
-                # O_EXCL is the claim: of two processes, one makes the file.  open(2)
-                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            except FileExistsError:
-                if exact:
-                    raise HostError(f"the name {name!r} is taken", "see `scratchlab ps`, or run `scratchlab clean`") from None
-                continue
-            os.close(fd)
-            journal = cls(path)
-            owner = owner or os.getpid()
-            journal._append(_line(owner=owner, started=start_time(owner), boot=boot_id()))
-            return journal
-        raise HostError(f"10,000 sandboxes are called {name!r}", "run `scratchlab clean`")
+        owner = owner or os.getpid()
+        signature = _line(owner=owner, started=start_time(owner), boot=boot_id())
+        # Made and signed under the lock: who holds it and finds one without an owner knows that its maker is dead.
+        with locked():
+            journal = cls(_new_file(name, exact))
+            journal._append(signature)
+        return journal
 
     def will(self, undo: str, **how: Any) -> None:
         """Write down how to take back what is about to be made."""
@@ -129,12 +120,11 @@ class Journal:
 class Entries:
     """A journal as read from disk: the owner, the undos in order, and the facts."""
 
-    def __init__(self, name: str, text: bytes, touched: float) -> None:
+    def __init__(self, name: str, text: bytes) -> None:
         self.name = name
         self.owner: dict[str, Any] = {}
         self.undos: list[dict[str, Any]] = []
         self.facts: dict[str, Any] = {}
-        self._touched = touched
         for line in text.splitlines():
             # A machine that lost power may leave half a line: the thing was not made yet. Nobody nests what we write deeply.
             with suppress(ValueError, RecursionError):
@@ -157,19 +147,25 @@ class Entries:
             return False
         return bool(owner["boot"] == boot_id() and start_time(owner["owner"]) == owner["started"])
 
-    @property
-    def orphaned(self) -> bool:
-        """Whether the owner is dead.
 
-        One that has not signed yet is about to, or died before it could: after a while, the latter.
-        """
-        return not self.alive if self.owner else self._touched < time.time() - 10
+def _new_file(name: str, exact: bool) -> Path:
+    """Make an empty journal, under the first name that is free."""
+    for number in range(1, 10_000):
+        path = run_directory() / (f"{name}.journal" if number == 1 else f"{name}-{number}.journal")
+        try:
+            # O_EXCL: it is made here, or it is another's.  open(2)
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            if exact:
+                raise HostError(f"the name {name!r} is taken", "see `scratchlab ps`, or run `scratchlab clean`") from None
+            continue
+        return path
+    raise HostError(f"10,000 sandboxes are called {name!r}", "run `scratchlab clean`")
 
 
 def read(path: Path) -> Entries:
     """What a journal says."""
-    with path.open("rb") as file:
-        return Entries(path.stem, file.read(), os.fstat(file.fileno()).st_mtime)
+    return Entries(path.stem, path.read_bytes())
 
 
 @contextmanager
@@ -182,9 +178,10 @@ def _held(path: Path) -> Iterator[Entries | None]:
         return
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        found = os.fstat(file.fileno())
+        with locked():  # nobody is between making it and signing it
+            text = file.read()
         # No name any more: it was closed while we waited. What has that name now is another sandbox's.
-        yield Entries(path.stem, file.read(), found.st_mtime) if found.st_nlink else None
+        yield Entries(path.stem, text) if os.fstat(file.fileno()).st_nlink else None
 
 
 def journals() -> list[Entries]:
@@ -215,10 +212,10 @@ def clean() -> list[str]:
 def _clean_one(path: Path) -> bool:
     """Take back what one journal lists if its owner is dead, and say whether it was."""
     with suppress(FileNotFoundError):
-        if not read(path).orphaned:  # most are not; so most need no lock
+        if read(path).alive:  # most are; so most need no lock
             return False
     with _held(path) as found:
-        if found is None or not found.orphaned:
+        if found is None or found.alive:
             return False
         Journal(path)._take_back(found.undos)
     return True

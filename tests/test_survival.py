@@ -161,7 +161,6 @@ def test_killed_between_any_two_lines_of_the_hosts_side_nothing_is_left(busybox_
         for line in moments(20 // SLOW):
             if wait(forked(partial(life, line))) == 0:
                 return line, {}
-            unsigned()
             journal.clean()
             if found := difference(before):
                 return line, {line: found}
@@ -170,13 +169,6 @@ def test_killed_between_any_two_lines_of_the_hosts_side_nothing_is_left(busybox_
     lines, wrong = on_a_machine_of_its_own(act)
     assert wrong == {}
     assert lines > 1000
-
-
-def unsigned() -> None:
-    """Age the journals of those who were killed before they could sign them: `clean` gives them some seconds."""
-    for path in journal.run_directory().glob("*.journal"):
-        if not journal.read(path).owner:
-            os.utime(path, (0, 0))
 
 
 # -- what the command does --------------------------------------------------------------------------------------------

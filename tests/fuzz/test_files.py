@@ -155,13 +155,13 @@ entries = st.fixed_dictionaries(
 )
 @examples(300)
 def test_any_journal_is_read_and_its_owner_is_alive_or_dead(data: bytes) -> None:
-    found = outcome(Entries, "web", data, 0.0)
+    found = outcome(Entries, "web", data)
 
-    assert isinstance(outcome(lambda: found.orphaned), bool)
+    assert isinstance(outcome(lambda: found.alive), bool)
 
 
 def test_a_line_that_is_nested_without_end_is_no_line_of_a_journal() -> None:
-    assert Entries("web", b"[" * 100_000 + b"\n" + JOURNAL, 0.0).undos
+    assert Entries("web", b"[" * 100_000 + b"\n" + JOURNAL).undos
 
 
 @given(st.lists(st.tuples(st.sampled_from(["fact", "undo"]), json_values), max_size=5))
@@ -170,7 +170,7 @@ def test_what_was_written_to_a_journal_is_read(rows: list[tuple[str, object]]) -
     lines = [{"undo": "file", "path": value} if what == "undo" else {"fact": {"x": value}} for what, value in rows]
     text = "".join(json.dumps(line) + "\n" for line in lines).encode()
 
-    found = Entries("web", text, 0.0)
+    found = Entries("web", text)
 
     assert json.dumps(found.undos) == json.dumps([line for line in lines if "undo" in line])
     assert json.dumps(found.facts) == json.dumps({k: v for line in lines if "fact" in line for k, v in line["fact"].items()})
